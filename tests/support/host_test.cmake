@@ -1,0 +1,21 @@
+include_guard(GLOBAL)
+
+# nacelle_host_test(NAME SOURCES... [DEPENDS floors...] [LIBRARIES libs...] [LABEL root] [TIMEOUT s])
+# A gtest executable whose main() runs every test in one private host (private_host.h). They run one
+# at a time: some count what exists on the whole machine.
+function(nacelle_host_test name)
+  cmake_parse_arguments(T "" "LABEL;TIMEOUT" "DEPENDS;LIBRARIES" ${ARGN})
+  if(NOT T_LABEL)
+    set(T_LABEL root)
+  endif()
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${T_UNPARSED_ARGUMENTS} ${PROJECT_SOURCE_DIR}/tests/support/private_main.cc)
+  foreach(lower ${T_DEPENDS})
+    target_link_libraries(${name} PRIVATE nacelle_${lower})
+  endforeach()
+  target_link_libraries(${name} PRIVATE nacelle_test_support ${T_LIBRARIES})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${T_LABEL}" RUN_SERIAL ON TIMEOUT ${T_TIMEOUT})
+endfunction()
