@@ -1,6 +1,7 @@
-// The kernel floor: what Docker's own config.json asks for, as straight-line system calls with every
-// decision made in advance. It is what a runtime is measured against, so it is written to be fast and
-// to leave nothing out: no parsing, no state on disk, no checks but those the kernel itself demands.
+// The kernel floor: what Docker's own config.json asks for, as straight-line system calls with
+// every decision made in advance. It is what a runtime is measured against, so it is written to be
+// fast and to leave nothing out: no parsing, no state on disk, no checks but those the kernel
+// itself demands.
 //
 // usage: floor [--devices] [--no-loopback] ROOTFS CGROUP_DIRECTORY
 //   runs `true` from ROOTFS in a cgroup it makes and removes; exits with its status.
@@ -50,8 +51,8 @@ extern const char floor_stub_end[];
 enum { phases_max = 32, stack_bytes = 64 * 1024, failure_status = 125 };
 
 struct plan {
-  const char *rootfs;
-  const char *cgroup;
+  const char* rootfs;
+  const char* cgroup;
   int cgroup_fd;
   int stub_fd;
   bool devices;
@@ -59,30 +60,30 @@ struct plan {
 };
 
 static struct {
-  const char *name;
+  const char* name;
   struct timespec at;
 } phases[phases_max];
 static int phase_count;
 static bool phases_wanted;
 
 // The child shares this memory until it executes the stub, so one list serves both.
-static void mark(const char *name) {
+static void mark(const char* name) {
   if (!phases_wanted || phase_count == phases_max) return;
   clock_gettime(CLOCK_MONOTONIC, &phases[phase_count].at);
   phases[phase_count++].name = name;
 }
 
-_Noreturn static void die(const char *what) {
+_Noreturn static void die(const char* what) {
   dprintf(2, "floor: %s: %s\n", what, strerror(errno));
   _exit(failure_status);
 }
 
-static int must(long result, const char *what) {
+static int must(long result, const char* what) {
   if (result < 0) die(what);
   return (int)result;
 }
 
-static void write_file(const char *path, const char *text) {
+static void write_file(const char* path, const char* text) {
   int fd = must(open(path, O_WRONLY | O_CLOEXEC), path);
   must(write(fd, text, strlen(text)), path);
   close(fd);
@@ -91,17 +92,18 @@ static void write_file(const char *path, const char *text) {
 // --- mounts --------------------------------------------------------------------------------------
 
 struct option {
-  const char *key;
-  const char *value;  // null: a flag
+  const char* key;
+  const char* value;  // null: a flag
 };
 
-static void attach(int mount_fd, int directory, const char *path) {
+static void attach(int mount_fd, int directory, const char* path) {
   must(syscall(SYS_move_mount, mount_fd, "", directory, path, MOVE_MOUNT_F_EMPTY_PATH), path);
 }
 
-static int new_mount(const char *type, unsigned attributes, const struct option *options,
+static int new_mount(const char* type, unsigned attributes, const struct option* options,
                      size_t option_count) {
   int fs = must(syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), type);
+  must(syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", type, 0), "source");
   for (size_t i = 0; i < option_count; ++i) {
     unsigned command = options[i].value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
     must(syscall(SYS_fsconfig, fs, command, options[i].key, options[i].value, 0), options[i].key);
@@ -112,20 +114,20 @@ static int new_mount(const char *type, unsigned attributes, const struct option 
   return mount_fd;
 }
 
-static void mount_at(int root, const char *path, const char *type, unsigned attributes,
-                     const struct option *options, size_t option_count) {
+static void mount_at(int root, const char* path, const char* type, unsigned attributes,
+                     const struct option* options, size_t option_count) {
   int mount_fd = new_mount(type, attributes, options, option_count);
   attach(mount_fd, root, path);
   close(mount_fd);
 }
 
-static int clone_tree(const char *path) {
-  return must(syscall(SYS_open_tree, AT_FDCWD, path,
-                      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
-              path);
+static int clone_tree(const char* path) {
+  return must(
+      syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+      path);
 }
 
-static int bind_root(const char *rootfs) {
+static int bind_root(const char* rootfs) {
   struct mount_attr attributes = {.propagation = MS_SLAVE};
   must(syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attributes, sizeof attributes),
        "slave /");
@@ -141,7 +143,7 @@ enum {
 
 static void fill_dev(int root) {
   static const struct {
-    const char *path;
+    const char* path;
     unsigned major, minor;
   } nodes[] = {
       {"dev/null", 1, 3},   {"dev/zero", 1, 5},    {"dev/full", 1, 7},
@@ -151,7 +153,7 @@ static void fill_dev(int root) {
     must(mknodat(root, nodes[i].path, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)),
          nodes[i].path);
   }
-  static const char *const links[][2] = {
+  static const char* const links[][2] = {
       {"pts/ptmx", "dev/ptmx"},          {"/proc/self/fd", "dev/fd"},
       {"/proc/self/fd/0", "dev/stdin"},  {"/proc/self/fd/1", "dev/stdout"},
       {"/proc/self/fd/2", "dev/stderr"},
@@ -184,12 +186,13 @@ static void mount_everything(int root) {
 // A path that is not there is not masked. It is looked at first: a mount that is made and then not
 // attached costs an RCU grace period when its descriptor closes.
 static void mask_paths(void) {
-  static const char *const masked[] = {
-      "/proc/asound",      "/proc/acpi",        "/proc/interrupts", "/proc/kcore",
-      "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-      "/proc/sched_debug", "/proc/scsi",        "/sys/firmware",    "/sys/devices/virtual/powercap",
+  static const char* const masked[] = {
+      "/proc/asound",     "/proc/acpi",        "/proc/interrupts",
+      "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+      "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+      "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap",
   };
-  const char *empty = NULL;  // the first masked directory; the others are clones of its mount
+  const char* empty = NULL;  // the first masked directory; the others are clones of its mount
   for (size_t i = 0; i < COUNT(masked); ++i) {
     struct stat status;
     if (stat(masked[i], &status) < 0) continue;
@@ -208,7 +211,7 @@ static void mask_paths(void) {
 }
 
 static void protect_paths(void) {
-  static const char *const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+  static const char* const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                          "/proc/sysrq-trigger"};
   struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
   for (size_t i = 0; i < COUNT(readonly); ++i) {
@@ -242,9 +245,9 @@ static void change_root(int root) {
 
 static const unsigned kept_capabilities =
     1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FSETID | 1U << CAP_FOWNER |
-    1U << CAP_MKNOD | 1U << CAP_NET_RAW | 1U << CAP_SETGID | 1U << CAP_SETUID |
-    1U << CAP_SETFCAP | 1U << CAP_SETPCAP | 1U << CAP_NET_BIND_SERVICE | 1U << CAP_SYS_CHROOT |
-    1U << CAP_KILL | 1U << CAP_AUDIT_WRITE;
+    1U << CAP_MKNOD | 1U << CAP_NET_RAW | 1U << CAP_SETGID | 1U << CAP_SETUID | 1U << CAP_SETFCAP |
+    1U << CAP_SETPCAP | 1U << CAP_NET_BIND_SERVICE | 1U << CAP_SYS_CHROOT | 1U << CAP_KILL |
+    1U << CAP_AUDIT_WRITE;
 
 static void become_user(void) {
   for (unsigned capability = 0; capability <= CAP_LAST_CAP; ++capability) {
@@ -261,7 +264,7 @@ static void become_user(void) {
 // Without no_new_privs loading a filter needs CAP_SYS_ADMIN, so it comes before capset.
 static void load_filter(void) {
   const struct sock_fprog program = {.len = COUNT(floor_filter),
-                                     .filter = (struct sock_filter *)(uintptr_t)floor_filter};
+                                     .filter = (struct sock_filter*)(uintptr_t)floor_filter};
   must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "seccomp");
 }
 
@@ -273,8 +276,8 @@ static void drop_capabilities(void) {
   must(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "ambient set");
 }
 
-static const char *find_in_path(void) {
-  static const char *const places[] = {"/usr/local/sbin/true", "/usr/local/bin/true",
+static const char* find_in_path(void) {
+  static const char* const places[] = {"/usr/local/sbin/true", "/usr/local/bin/true",
                                        "/usr/sbin/true",       "/usr/bin/true",
                                        "/sbin/true",           "/bin/true"};
   for (size_t i = 0; i < COUNT(places); ++i) {
@@ -283,10 +286,10 @@ static const char *find_in_path(void) {
   die("true");
 }
 
-__attribute__((used)) static void child(const struct plan *plan) {
-  static char *const environment[] = {
-      (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-      (char *)"HOSTNAME=e2c34a5888a6", NULL};
+__attribute__((used)) static void child(const struct plan* plan) {
+  static char* const environment[] = {
+      (char*)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+      (char*)"HOSTNAME=e2c34a5888a6", NULL};
   mark("clone");
   // Here and not in clone3: the namespace's root is the group the child was born in.
   must(unshare(CLONE_NEWCGROUP), "unshare cgroup");
@@ -309,7 +312,7 @@ __attribute__((used)) static void child(const struct plan *plan) {
   protect_paths();
   mark("readonly paths");
   umask(022);
-  const char *path = find_in_path();
+  const char* path = find_in_path();
   must(syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
   become_user();
   mark("user, bounding set");
@@ -317,7 +320,7 @@ __attribute__((used)) static void child(const struct plan *plan) {
   mark("seccomp");
   drop_capabilities();
   mark("capset");
-  char *const arguments[] = {(char *)(uintptr_t)path, (char *)"true", NULL};
+  char* const arguments[] = {(char*)(uintptr_t)path, (char*)"true", NULL};
   syscall(SYS_execveat, plan->stub_fd, "", arguments, environment, AT_EMPTY_PATH);
   die("stub");
 }
@@ -333,11 +336,10 @@ static int make_stub(void) {
   return fd;
 }
 
-#define INSN(c, d, s, o, i) \
-  { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
+#define INSN(c, d, s, o, i) {.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)}
 
-// Docker's device rules with the devices every container has: all may be made, and null, zero, full,
-// random, urandom, tty, console, ptmx and the pseudo terminals may be used.
+// Docker's device rules with the devices every container has: all may be made, and null, zero,
+// full, random, urandom, tty, console, ptmx and the pseudo terminals may be used.
 static void attach_device_rules(int cgroup_fd) {
   static const struct bpf_insn rules[] = {
       INSN(BPF_LDX | BPF_W | BPF_MEM, 2, 1, 0, 0),                     // r2 = access << 16 | type
@@ -363,7 +365,7 @@ static void attach_device_rules(int cgroup_fd) {
   union bpf_attr load = {.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
                          .insn_cnt = COUNT(rules),
                          .insns = (uintptr_t)rules,
-                         .license = (uintptr_t) "GPL",
+                         .license = (uintptr_t)"GPL",
                          .expected_attach_type = BPF_CGROUP_DEVICE};
   int program = must(syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load), "load device rules");
   union bpf_attr attachment = {.target_fd = (unsigned)cgroup_fd,
@@ -376,7 +378,7 @@ static void attach_device_rules(int cgroup_fd) {
 
 // The child borrows our memory and we sleep until it executes the stub: nothing is copied, and the
 // plan and the list of phases are simply there. It has a stack of its own.
-static pid_t start_child(const struct plan *plan) {
+static pid_t start_child(const struct plan* plan) {
   static char stack[stack_bytes] __attribute__((aligned(16)));
   int pidfd = -1;
   struct clone_args arguments = {
@@ -389,7 +391,7 @@ static pid_t start_child(const struct plan *plan) {
       .cgroup = (unsigned)plan->cgroup_fd,
   };
   long pid = SYS_clone3;
-  register const struct plan *plan_register __asm__("r8") = plan;
+  register const struct plan* plan_register __asm__("r8") = plan;
   __asm__ volatile(
       "syscall\n\t"
       "test %%rax, %%rax\n\t"
@@ -415,7 +417,7 @@ static int wait_for(pid_t pid) {
 }
 
 // The kernel may count the dead process in its group for a moment longer than its parent does.
-static void remove_cgroup(const char *path) {
+static void remove_cgroup(const char* path) {
   for (int attempt = 0; rmdir(path) < 0; ++attempt) {
     if (errno != EBUSY || attempt == 1000) die(path);
     usleep(50);
@@ -430,7 +432,7 @@ static void print_phases(void) {
   }
 }
 
-static void report_usage(const char *path) {
+static void report_usage(const char* path) {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   int fd = must(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), path);
@@ -440,7 +442,7 @@ static void report_usage(const char *path) {
   close(fd);
 }
 
-int main(int count, char **arguments) {
+int main(int count, char** arguments) {
   phases_wanted = getenv("FLOOR_PHASES") != NULL;
   mark("begin");
   struct plan plan = {.loopback = true};
@@ -469,7 +471,7 @@ int main(int count, char **arguments) {
   remove_cgroup(plan.cgroup);
   mark("rmdir cgroup");
   if (phases_wanted) print_phases();
-  const char *usage_file = getenv("NACELLE_RUSAGE_FILE");
+  const char* usage_file = getenv("NACELLE_RUSAGE_FILE");
   if (usage_file) report_usage(usage_file);
   return status;
 }
