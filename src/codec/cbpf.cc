@@ -39,13 +39,10 @@ std::string_view objection(const CbpfInstruction& instruction) {
     case BPF_LD | BPF_MEM:
     case BPF_LDX | BPF_MEM:
     case BPF_ST:
-    case BPF_STX:
-      return instruction.k < scratch_words ? "" : "scratch word out of range";
-    case BPF_ALU | BPF_DIV | BPF_K:
-      return instruction.k != 0 ? "" : "division by zero";
+    case BPF_STX: return instruction.k < scratch_words ? "" : "scratch word out of range";
+    case BPF_ALU | BPF_DIV | BPF_K: return instruction.k != 0 ? "" : "division by zero";
     case BPF_ALU | BPF_LSH | BPF_K:
-    case BPF_ALU | BPF_RSH | BPF_K:
-      return instruction.k < 32 ? "" : "shift by more than 31";
+    case BPF_ALU | BPF_RSH | BPF_K: return instruction.k < 32 ? "" : "shift by more than 31";
     case BPF_RET | BPF_K:
     case BPF_RET | BPF_A:
     case BPF_LD | BPF_W | BPF_LEN:
@@ -78,10 +75,8 @@ std::string_view objection(const CbpfInstruction& instruction) {
     case BPF_JMP | BPF_JGT | BPF_K:
     case BPF_JMP | BPF_JGT | BPF_X:
     case BPF_JMP | BPF_JSET | BPF_K:
-    case BPF_JMP | BPF_JSET | BPF_X:
-      return {};
-    default:
-      return "operation not allowed";
+    case BPF_JMP | BPF_JSET | BPF_X: return {};
+    default: return "operation not allowed";
   }
 }
 
@@ -103,9 +98,7 @@ Result<> check_scratch_use(std::span<const CbpfInstruction> program) {
     written &= written_before[at];
     switch (instruction.code) {
       case BPF_ST:
-      case BPF_STX:
-        written = static_cast<uint16_t>(written | 1u << instruction.k);
-        break;
+      case BPF_STX: written = static_cast<uint16_t>(written | 1u << instruction.k); break;
       case BPF_LD | BPF_MEM:
       case BPF_LDX | BPF_MEM:
         if (!(written & 1u << instruction.k)) return refuse(at, "scratch word read before written");
@@ -181,14 +174,16 @@ void load(Machine& machine, const CbpfInstruction& instruction, const SeccompDat
 Result<> check_seccomp_program(std::span<const CbpfInstruction> program) {
   if (program.empty()) return fail(Kind::Invalid, "seccomp program: empty");
   if (program.size() > cbpf_instructions_max) {
-    return fail(Kind::Invalid, cat("seccomp program: ", program.size(), " instructions, the kernel takes ",
-                                   cbpf_instructions_max));
+    return fail(Kind::Invalid, cat("seccomp program: ", program.size(),
+                                   " instructions, the kernel takes ", cbpf_instructions_max));
   }
   for (size_t at = 0; at < program.size(); ++at) {
     if (const auto reason = objection(program[at]); !reason.empty()) return refuse(at, reason);
-    if (is_jump(program[at]) && !jumps_inside(program, at)) return refuse(at, "jump out of the program");
+    if (is_jump(program[at]) && !jumps_inside(program, at))
+      return refuse(at, "jump out of the program");
   }
-  if (!is_return(program.back())) return refuse(program.size() - 1, "the program does not end in a return");
+  if (!is_return(program.back()))
+    return refuse(program.size() - 1, "the program does not end in a return");
   return check_scratch_use(program);
 }
 
@@ -203,9 +198,7 @@ SeccompVerdict run_seccomp(std::span<const CbpfInstruction> program, const Secco
       case BPF_RET:
         return {BPF_RVAL(instruction.code) == BPF_A ? machine.a : instruction.k, executed};
       case BPF_LD:
-      case BPF_LDX:
-        load(machine, instruction, data);
-        break;
+      case BPF_LDX: load(machine, instruction, data); break;
       case BPF_ST: machine.scratch[instruction.k] = machine.a; break;
       case BPF_STX: machine.scratch[instruction.k] = machine.x; break;
       case BPF_MISC:
