@@ -50,9 +50,9 @@ void append_escaped(std::string& out, std::string_view text) {
 }
 
 void Writer::new_line() {
-  if (style_ == Style::Compact) return;
+  if (indent_.empty()) return;
   out_ += '\n';
-  out_.append(depth_, '\t');
+  for (unsigned level = 0; level < depth_; ++level) out_ += indent_;
 }
 
 void Writer::before_value() {
@@ -86,7 +86,7 @@ Writer& Writer::close(char bracket) {
 Writer& Writer::key(std::string_view name) {
   CHECK(depth_ > 0 && !after_key_);
   value(name);
-  out_ += style_ == Style::Compact ? ":" : ": ";
+  out_ += indent_.empty() ? ":" : ": ";
   after_key_ = true;
   return *this;
 }

@@ -17,13 +17,13 @@ namespace nacelle::codec::json {
 void append_escaped(std::string& out, std::string_view text);
 
 // Members and elements are written in order; commas, quotes and line breaks come by themselves.
-//   Writer json(Writer::Style::Compact);
+//   Writer json;
 //   json.begin_object().key("id").value("web").key("pids").begin_array().value(7).end_array();
 //   std::string text = std::move(json.end_object()).take();
 class Writer {
  public:
-  enum class Style { Compact, Tabs };
-  explicit Writer(Style style = Style::Compact) : style_(style) {}
+  // `indent` is what each level is set in by; empty: everything on one line.
+  explicit Writer(std::string_view indent = {}) : indent_(indent) {}
 
   Writer& begin_object() { return open('{'); }
   Writer& end_object() { return close('}'); }
@@ -50,6 +50,12 @@ class Writer {
   // A value that is JSON already.
   Writer& raw(std::string_view json);
 
+  // A member whose value is one of the above.
+  template <class T>
+  Writer& member(std::string_view name, const T& content) {
+    return key(name).value(content);
+  }
+
   // The text, once everything opened is closed.
   std::string take() &&;
 
@@ -59,7 +65,7 @@ class Writer {
   void before_value();
   void new_line();
 
-  Style style_;
+  std::string_view indent_;
   std::string out_;
   unsigned depth_ = 0;
   bool first_ = true;       // nothing yet in the innermost container
