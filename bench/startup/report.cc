@@ -134,10 +134,10 @@ std::string Samples::to_svg(const std::string& title) const {
 
 bool print_targets(const std::vector<Target>& targets) {
   bool all_met = true;
-  printf("\n%-58s %-36s\n", "target", "measured");
+  printf("\n%-50s %-46s\n", "target", "measured");
   for (const Target& target : targets) {
     const char* verdict = !target.known ? "not measured" : target.met ? "met" : "MISSED";
-    printf("%-58s %-36s %s\n", target.what.c_str(), target.measured.c_str(), verdict);
+    printf("%-50s %-46s %s\n", target.what.c_str(), target.measured.c_str(), verdict);
     if (target.known && !target.met) all_met = false;
   }
   return all_met;
