@@ -1,0 +1,496 @@
+#include "container/launch.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+#include "base/text.h"
+#include "sys/call.h"
+#include "sys/file.h"
+#include "sys/kernel.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+extern "C" {
+extern const char nacelle_stub_begin[];
+extern const char nacelle_stub_end[];
+}
+
+namespace nacelle::container {
+namespace {
+
+constexpr size_t child_stack_bytes = 512u << 10;
+constexpr uint64_t namespaces_by_clone =
+    CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWUSER;
+
+// clone3 whose child runs `run(argument)` and never returns here. With a stack in `arguments` the
+// child must not touch the caller's frame, hence the call in assembly.
+long clone3_running(clone_args* arguments, int (*run)(void*), void* argument) {
+  long result;
+  register void* r8 asm("r8") = argument;
+  asm volatile(
+      "syscall\n\t"
+      "testq %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xorl %%ebp, %%ebp\n\t"  // the outermost frame, for unwinders
+      "movq %%r8, %%rdi\n\t"
+      "andq $-16, %%rsp\n\t"
+      "call *%%rdx\n\t"
+      "hlt\n\t"
+      "1:"
+      : "=a"(result)
+      : "a"(SYS_clone3), "D"(arguments), "S"(sizeof *arguments), "d"(run), "r"(r8)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
+// No handler of the caller may run in a child that shares its memory.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    const uint64_t every = ~uint64_t{0};
+    sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &every, &before_, sizeof before_);
+  }
+  ~AllSignalsBlocked() {
+    sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before_, nullptr, sizeof before_);
+  }
+
+ private:
+  uint64_t before_ = 0;
+};
+
+// Entering a pid namespace takes effect for children only: the caller enters it for the clone and
+// returns.
+class PidNamespaceForChildren {
+ public:
+  Result<> enter(int fd) {
+    own_ = TRY(sys::open_at(sys::working_directory, "/proc/self/ns/pid", O_RDONLY));
+    if (::setns(fd, CLONE_NEWPID) < 0) {
+      own_ = Fd();
+      return fail_errno(errno, "joining namespace: setns 'pid'");
+    }
+    return {};
+  }
+  ~PidNamespaceForChildren() {
+    if (own_) CHECK(::setns(own_.get(), CLONE_NEWPID) == 0);
+  }
+
+ private:
+  Fd own_;
+};
+
+// Go, and with it Docker, matches the kernel's words in lower case.
+std::string errno_words(int error_number) {
+  std::string words = ::strerror(error_number);
+  if (words.size() > 1 && words[0] >= 'A' && words[0] <= 'Z' && words[1] >= 'a') {
+    words[0] = static_cast<char>(words[0] - 'A' + 'a');
+  }
+  return words;
+}
+
+Error program_error(int error_number, std::string_view program) {
+  // The texts are runc's: its callers choose exit status 126 or 127 by them.
+  if (error_number == ENODATA) {
+    return Error(Kind::NotFound, cat("exec: \"", program, "\": executable file not found in $PATH"));
+  }
+  if (error_number == ENOENT) {
+    return Error(Kind::NotFound, cat("exec: \"", program, "\": stat ", program, ": no such file or directory"));
+  }
+  return Error(kind_of_errno(error_number), cat("exec: \"", program, "\": ", errno_words(error_number)));
+}
+
+uint64_t namespace_type(const Fd& fd) {
+  const int type = ::ioctl(fd.get(), NACELLE_NS_GET_NSTYPE);
+  return type < 0 ? 0 : static_cast<uint64_t>(type);
+}
+
+// A user namespace with these maps, for MOUNT_ATTR_IDMAP. It lives as long as the descriptor.
+Result<Fd> make_user_namespace(std::string_view uid_map, std::string_view gid_map) {
+  clone_args arguments{};
+  int raw_pidfd = -1;
+  arguments.flags = CLONE_NEWUSER | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<uintptr_t>(&raw_pidfd);
+  arguments.exit_signal = SIGCHLD;
+  const long pid = sys::call(SYS_clone3, &arguments, sizeof arguments);
+  if (pid < 0) return fail_errno(static_cast<int>(-pid), "making a user namespace for idmap: clone3");
+  if (pid == 0) {
+    while (true) sys::call(SYS_pause);
+  }
+  const Fd pidfd(raw_pidfd);
+  const std::string directory = cat("/proc/", pid);
+  Result<Fd> opened = sys::open_at(sys::working_directory, cat(directory, "/ns/user").c_str(), O_RDONLY);
+  Result<> mapped = sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(), uid_map);
+  if (mapped) {
+    mapped = sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), gid_map);
+  }
+  sys::call(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+  TRY(reap(pidfd));
+  TRY(std::move(mapped));
+  return opened;
+}
+
+}  // namespace
+
+Result<int> reap(const Fd& pidfd) {
+  siginfo_t info{};
+  while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED) < 0) {
+    if (errno != EINTR) return fail_errno(errno, "waitid");
+  }
+  // A wait status as wait(2) gives it: the code, or the signal and whether there is a core.
+  if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
+  return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+}
+
+bool Launch::child_needs_own_memory() const {
+  uint64_t namespaces = plan_.header().new_namespaces | options_.init_namespaces;
+  for (const JoinStep& join : plan_.items(plan_.header().joins)) namespaces |= join.type;
+  return (namespaces & CLONE_NEWTIME) != 0;
+}
+
+// New namespaces belong to the user namespace of their maker, and a task that has entered a new user
+// namespace may no longer join the host's others. So a joined user namespace is entered, and with a
+// new one all others are joined, before the clone that makes the container's first process.
+bool Launch::needs_trampoline() const {
+  const auto joins = plan_.items(plan_.header().joins);
+  if (joins.empty()) return false;
+  if ((plan_.header().new_namespaces & CLONE_NEWUSER) != 0) return true;
+  for (const JoinStep& join : joins) {
+    if (join.type == CLONE_NEWUSER) return true;
+  }
+  return false;
+}
+
+Result<> Launch::open_joins() {
+  for (const JoinStep& join : plan_.items(plan_.header().joins)) {
+    const char* path = plan_.text(join.path);
+    Fd fd = TRY(sys::open_at(sys::working_directory, path, O_RDONLY).context("joining namespace"));
+    if (namespace_type(fd) != join.type) {
+      return fail(Kind::Invalid, cat("linux.namespaces: '", path, "' is not a namespace of that type"));
+    }
+    join_numbers_.push_back(fd.get());
+    joins_.push_back(std::move(fd));
+  }
+  return {};
+}
+
+Result<> Launch::make_idmap_trees() {
+  const auto idmaps = plan_.items(plan_.header().idmaps);
+  for (const MountStep& step : plan_.items(plan_.header().mounts)) {
+    if (step.idmap == no_idmap) continue;
+    const IdmapStep& map = idmaps[step.idmap];
+    const Fd users = TRY(make_user_namespace(plan_.view(map.uid_map), plan_.view(map.gid_map)));
+    const char* source = plan_.text(step.source);
+    const int recursive = step.kind == MountKind::BindTree ? AT_RECURSIVE : 0;
+    const long raw = sys::call(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
+    if (raw < 0) {
+      return fail_errno(static_cast<int>(-raw), cat("mounting '", plan_.text(step.destination), "': open_tree '", source, "'"));
+    }
+    Fd tree(static_cast<int>(raw));
+    mount_attr attributes{};
+    attributes.attr_set = MOUNT_ATTR_IDMAP;
+    attributes.userns_fd = static_cast<uint64_t>(users.get());
+    const int all = step.idmap_recursive != 0 ? AT_RECURSIVE : 0;
+    const long set = sys::call(SYS_mount_setattr, tree.get(), static_cast<const char*>(""), AT_EMPTY_PATH | all, &attributes, sizeof attributes);
+    if (set < 0) {
+      return fail_errno(static_cast<int>(-set), cat("mounting '", plan_.text(step.destination), "': idmap of '", source, "'"));
+    }
+    idmap_numbers_.push_back(tree.get());
+    idmap_trees_.push_back(std::move(tree));
+  }
+  return {};
+}
+
+// One region: the Brief at its start, the child's stack growing down from its end.
+Result<> Launch::make_brief() {
+  const int sharing = child_needs_own_memory() ? MAP_SHARED : MAP_PRIVATE | MAP_STACK;
+  void* region = ::mmap(nullptr, child_stack_bytes, PROT_READ | PROT_WRITE,
+                        sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (region == MAP_FAILED) return fail_errno(errno, "mmap of the child's stack");
+  brief_ = new (region) Brief;
+  brief_->plan = plan_;
+
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return fail_errno(errno, "socketpair");
+  handshake_ = Fd(ends[0]);
+  child_end_ = Fd(ends[1]);
+  const std::string_view stub(nacelle_stub_begin, static_cast<size_t>(nacelle_stub_end - nacelle_stub_begin));
+  stub_ = TRY(sys::make_sealed_memory_file("nacelle-stub", stub, true));
+
+  brief_->handshake = child_end_.get();
+  brief_->stub = stub_.get();
+  brief_->console_socket = options_.console_socket;
+  for (int i = 0; i < 3; ++i) brief_->stdio[i] = options_.stdio[i];
+  brief_->wait = options_.wait;
+  brief_->report = options_.report >= 0 ? options_.report : child_end_.get();
+  brief_->preserved = options_.preserved;
+  brief_->cgroup_directory = options_.cgroup_directory;
+  brief_->join_fds = join_numbers_.data();
+  brief_->joined = needs_trampoline();
+  brief_->idmap_trees = idmap_numbers_.data();
+  brief_->init = options_.init;
+  brief_->init_namespaces = options_.init_namespaces & ~uint64_t{CLONE_NEWPID};
+  brief_->init_root = options_.init_root;
+  brief_->traced = options_.traced;
+  brief_->always_ask = options_.ask_before_pivot;
+
+  const ProcessPlan& process = plan_.header().process;
+  argv_.assign(2, nullptr);
+  for (const Text one : plan_.items(process.args)) argv_.push_back(plan_.text(one));
+  argv_.push_back(nullptr);
+  for (const Text one : plan_.items(process.env)) envp_.push_back(plan_.text(one));
+  brief_->env_count = static_cast<uint32_t>(envp_.size());
+  envp_.resize(envp_.size() + 2, nullptr);
+  brief_->argv = argv_.data();
+  brief_->envp = envp_.data();
+  return {};
+}
+
+namespace {
+
+struct Trampoline {
+  clone_args* arguments;
+  Brief* brief;
+  const int* joins;
+  const JoinStep* steps;
+  size_t count;
+  long result;       // of the inner clone3, or a negative errno
+  uint64_t failed;   // the type of the namespace that could not be joined
+};
+
+// Joins what the host's credentials may join first, the user namespace then, and with the
+// credentials of that one what was left.
+long join_all(Trampoline& trampoline) {
+  bool joined[16] = {};
+  if (trampoline.count > 16) return -E2BIG;
+  const auto try_all = [&](bool with_user) -> long {
+    long last = 0;
+    for (size_t i = 0; i < trampoline.count; ++i) {
+      const uint64_t type = trampoline.steps[i].type;
+      if (joined[i] || (type == CLONE_NEWUSER) != with_user) continue;
+      const long result = sys::call(SYS_setns, trampoline.joins[i], type);
+      joined[i] = result == 0;
+      if (result < 0) {
+        trampoline.failed = type;
+        last = result;
+      }
+    }
+    return last;
+  };
+  const long first = try_all(false);
+  bool has_user = false;
+  for (size_t i = 0; i < trampoline.count; ++i) has_user |= trampoline.steps[i].type == CLONE_NEWUSER;
+  if (!has_user) return first;
+  const long user = try_all(true);
+  return user < 0 ? user : try_all(false);
+}
+
+int run_trampoline(void* argument) {
+  auto& trampoline = *static_cast<Trampoline*>(argument);
+  trampoline.result = join_all(trampoline);
+  if (trampoline.result == 0) {
+    trampoline.failed = 0;
+    trampoline.result = clone3_running(trampoline.arguments, run_child, trampoline.brief);
+  }
+  while (true) sys::call(SYS_exit, 0);
+}
+
+}  // namespace
+
+// A short-lived task that joins, clones the container's first process as *our* child (CLONE_PARENT)
+// and ends; the descriptor table is shared so that the pidfd arrives here.
+long Launch::clone_through_trampoline(void* clone_arguments) {
+  auto& inner = *static_cast<clone_args*>(clone_arguments);
+  const uint64_t exit_signal = inner.exit_signal;
+  inner.flags |= CLONE_PARENT;
+  inner.exit_signal = 0;  // with CLONE_PARENT the trampoline's own is taken
+  const auto joins = plan_.items(plan_.header().joins);
+  Trampoline trampoline{&inner, brief_, join_numbers_.data(), joins.data(), joins.size(), 0, 0};
+  std::vector<char> stack(64u << 10);
+  clone_args outer{};
+  outer.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES;
+  outer.exit_signal = exit_signal;
+  outer.stack = reinterpret_cast<uintptr_t>(stack.data());
+  outer.stack_size = stack.size();
+  const long pid = clone3_running(&outer, run_trampoline, &trampoline);
+  if (pid < 0) return pid;
+  while (::waitpid(static_cast<pid_t>(pid), nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+  return trampoline.result;
+}
+
+Result<> Launch::clone_child() {
+  PidNamespaceForChildren pid_namespace;
+  if (options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0) {
+    TRY(pid_namespace.enter(options_.init));
+  }
+  if (!needs_trampoline()) {
+    const auto joins = plan_.items(plan_.header().joins);
+    for (size_t i = 0; i < joins.size(); ++i) {
+      if (joins[i].type == CLONE_NEWPID) TRY(pid_namespace.enter(join_numbers_[i]));
+    }
+  }
+  clone_args arguments{};
+  int raw_pidfd = -1;
+  arguments.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (plan_.header().new_namespaces & namespaces_by_clone);
+  arguments.pidfd = reinterpret_cast<uintptr_t>(&raw_pidfd);
+  arguments.exit_signal = SIGCHLD;
+  const bool own_memory = child_needs_own_memory();
+  if (!own_memory) arguments.flags |= CLONE_VM;
+  arguments.stack = reinterpret_cast<uintptr_t>(brief_) + sizeof(Brief);
+  arguments.stack_size = child_stack_bytes - sizeof(Brief);
+  if (options_.cgroup >= 0) {
+    arguments.flags |= CLONE_INTO_CGROUP;
+    arguments.cgroup = static_cast<uint64_t>(options_.cgroup);
+  }
+  long pid = 0;
+  {
+    const AllSignalsBlocked blocked;
+    pid = needs_trampoline() ? clone_through_trampoline(&arguments)
+                             : clone3_running(&arguments, run_child, brief_);
+  }
+  if (pid < 0) {
+    return fail_errno(static_cast<int>(-pid), "making the container's process: clone3");
+  }
+  pid_ = static_cast<pid_t>(pid);
+  pidfd_ = Fd(raw_pidfd);
+  child_end_ = Fd();  // or its end would never be seen
+  return {};
+}
+
+Result<std::unique_ptr<Launch>> Launch::begin(const PlanView& plan, const LaunchOptions& options) {
+  CHECK(plan.header().has_process != 0);
+  std::unique_ptr<Launch> launch(new Launch(plan, options));
+  TRY(launch->open_joins());
+  TRY(launch->make_idmap_trees());
+  TRY(launch->make_brief());
+  TRY(launch->clone_child());
+  return launch;
+}
+
+void Launch::end_child() {
+  if (pid_ < 0) return;
+  sys::call(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
+  (void)reap(pidfd_);
+  pid_ = -1;
+}
+
+Launch::~Launch() {
+  if (!started_ && pidfd_) end_child();
+  if (brief_ != nullptr) {
+    brief_->~Brief();
+    ::munmap(brief_, child_stack_bytes);
+  }
+}
+
+uint64_t Launch::phase_ns(Phase phase) const { return brief_->phase_ns[static_cast<uint32_t>(phase)]; }
+
+Result<> Launch::write_id_maps() {
+  const PlanHeader& header = plan_.header();
+  const std::string directory = cat("/proc/", pid_);
+  TRY(sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(), plan_.view(header.uid_map))
+          .context("linux.uidMappings"));
+  return sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), plan_.view(header.gid_map))
+      .context("linux.gidMappings");
+}
+
+Result<> Launch::go_on() {
+  if (listener_passed_ == false && brief_->listener >= 0) {
+    listener_passed_ = true;
+    brief_->listener_taken = 1;
+    return {};
+  }
+  const char byte = static_cast<char>(Signal::GoOn);
+  if (::send(handshake_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return fail_errno(errno, "answering the container's process");
+  return {};
+}
+
+// With a notifying filter the child cannot make system calls to tell that it is loaded; its memory
+// is looked at in between.
+Result<> Launch::wait_readable() {
+  const bool notifies = (plan_.header().process.flags & process_seccomp_notify) != 0;
+  pollfd waiting{handshake_.get(), POLLIN, 0};
+  while (true) {
+    if (notifies && !listener_passed_ && brief_->listener >= 0) return {};
+    const int ready = ::poll(&waiting, 1, notifies && !listener_passed_ ? 1 : -1);
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return fail_errno(errno, "poll");
+  }
+}
+
+Result<Launch::Event> Launch::next_event() {
+  while (true) {
+    TRY(wait_readable());
+    if (!listener_passed_ && brief_->listener >= 0) {
+      const long fd = sys::call(SYS_pidfd_getfd, pidfd_.get(), static_cast<int>(brief_->listener), 0);
+      if (fd < 0) return fail_errno(static_cast<int>(-fd), "linux.seccomp.listenerPath: pidfd_getfd");
+      listener_ = Fd(static_cast<int>(fd));
+      return Event::Listener;
+    }
+    char byte = 0;
+    const ssize_t got = ::recv(handshake_.get(), &byte, 1, MSG_PEEK);
+    if (got < 0 && errno == EINTR) continue;
+    // What is left after the hand-over is the stub's: an errno, or the end of the file.
+    if (got != 1 || brief_->handed_over) return handle_end();
+    (void)!::recv(handshake_.get(), &byte, 1, 0);
+    if (byte == static_cast<char>(Signal::RunHooks)) return Event::RunHooks;
+    TRY(write_id_maps());
+    TRY(go_on());
+  }
+}
+
+Result<Launch::Event> Launch::handle_end() {
+  const ChildFailure& failure = brief_->failure;
+  if (failure.error_number != 0) {
+    Error error = explain(failure);
+    end_child();
+    return std::unexpected(std::move(error));
+  }
+  int stub_errno = 0;
+  if (::recv(handshake_.get(), &stub_errno, sizeof stub_errno, MSG_WAITALL) == sizeof stub_errno) {
+    const auto args = plan_.items(plan_.header().process.args);
+    const std::string_view program = argv_[0] != nullptr ? argv_[0] : plan_.text(args[0]);
+    end_child();
+    return std::unexpected(Error(kind_of_errno(stub_errno), cat("exec ", program, ": ", errno_words(stub_errno))));
+  }
+  if (!brief_->handed_over) {
+    const int status = TRY(reap(pidfd_));
+    pid_ = -1;
+    return fail(Kind::Internal, cat("the container's process ended during its start: ",
+                                    WIFSIGNALED(status) ? "signal " : "exit status ",
+                                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+  }
+  started_ = true;
+  return Event::Started;
+}
+
+Error Launch::explain(const ChildFailure& failure) const {
+  if (std::string_view(failure.doing) == "exec") return program_error(failure.error_number, failure.noun);
+  std::string attempt = failure.doing;
+  if (failure.noun != nullptr) attempt += cat(" '", failure.noun, "'");
+  if (failure.call != nullptr) attempt += cat(": ", failure.call);
+  if (failure.argument != nullptr) attempt += cat(" '", failure.argument, "'");
+  Error error = Error::from_errno(failure.error_number, attempt);
+  if (brief_->kernel_says[0] == '\0') return error;
+  // "e tmpfs: Unknown parameter 'x'\n"
+  std::string_view words = brief_->kernel_says;
+  words.remove_prefix(words.starts_with("e ") ? 2 : 0);
+  words = words.substr(0, words.find('\n'));
+  return Error(error.kind(), cat(error.message(), " (", words, ")"));
+}
+
+}  // namespace nacelle::container

@@ -1,0 +1,74 @@
+// What is known of containers between two commands: one directory each under the state root, on a
+// tmpfs, in small files. A directory is the reservation of its id; it is removed last.
+//   state.json  who and where (this file's Record)
+//   plan        the LaunchPlan: `exec`, hooks and `start` never read config.json again
+//   start       a FIFO on which a created container waits; it is gone once started
+//   report      a FIFO on which the last execve of a created container fails, or ends
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "container/launch_plan.h"
+#include "nacelle/fd.h"
+#include "nacelle/result.h"
+#include "oci/documents.h"
+
+namespace nacelle::container {
+
+// A process, named so that a reused pid is never mistaken for it.
+struct ProcessIdentity {
+  int pid = 0;
+  uint64_t pidfd_inode = 0;  // unique until reboot where there is pidfs (6.9); else 0
+  uint64_t start_time = 0;   // field 22 of /proc/PID/stat, where there is no pidfs
+};
+Result<ProcessIdentity> identify(int pid, const Fd& pidfd);
+// A pidfd of that very process, or NotFound when it is gone or another has its pid.
+Result<Fd> open_process(const ProcessIdentity& identity);
+
+struct Record {
+  oci::State state;  // status and pid are filled in by those who look
+  ProcessIdentity init;
+  std::string cgroup;                    // path in the tree
+  std::vector<std::string> cgroups_made;
+  uint64_t namespaces = 0;               // CLONE_NEW* that are not the runtime's
+};
+
+// The plan of a container, as bytes that stay in place and the view into them.
+struct StoredPlan {
+  std::string bytes;
+  PlanView view;
+};
+
+class Store {
+ public:
+  // Makes the root (0700) when it is missing.
+  static Result<Store> open(std::string root);
+
+  // An id must be of A-Z a-z 0-9 _ + - . and not "." or ".." (as runc's).
+  static Result<> check_id(std::string_view id);
+
+  // Takes the id: Conflict when it is in use.
+  Result<Fd> reserve(const std::string& id) const;
+  Result<Fd> open_container(const std::string& id) const;
+  Result<> release(const std::string& id) const;
+
+  static Result<> save(const Fd& directory, const Record& record);
+  static Result<Record> load(const Fd& directory);
+  static Result<> save_plan(const Fd& directory, std::string_view plan);
+  static Result<StoredPlan> load_plan(const Fd& directory);
+
+  Result<std::vector<std::string>> list() const;
+  // For compiled seccomp filters; an id cannot be named like it.
+  Result<Fd> filter_cache() const;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  Fd root_;
+};
+
+}  // namespace nacelle::container
