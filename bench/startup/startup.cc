@@ -558,8 +558,8 @@ Options parse_options(int count, char** arguments) {
       {"only", 1, nullptr, 'o'},    {"settle-us", 1, nullptr, 't'}, {"nacelle", 1, nullptr, 'n'},
       {"floor", 1, nullptr, 'f'},   {"peak", 1, nullptr, 'p'},      {"sid", 1, nullptr, 's'},
       {"rootfs", 1, nullptr, 'b'},  {"config", 1, nullptr, 'c'},    {"svg", 1, nullptr, 'v'},
-      {"quiet-s", 1, nullptr, 'q'}, {"strict", 0, nullptr, 'S'},    {"smoke", 0, nullptr, 'm'},
-      {nullptr, 0, nullptr, 0}};
+      {"quiet-s", 1, nullptr, 'q'}, {"help", 0, nullptr, 'h'},      {"strict", 0, nullptr, 'S'},
+      {"smoke", 0, nullptr, 'm'},   {nullptr, 0, nullptr, 0}};
   Options options;
   const std::string here = own_directory();
   options.floor = here + "/floor";
@@ -595,6 +595,7 @@ Options parse_options(int count, char** arguments) {
         options.live = 5;
         options.leaks = 10;
         break;
+      case 'h': fputs(usage_text, stdout); exit(0);
       default: fputs(usage_text, stderr); exit(2);
     }
   }
