@@ -122,11 +122,11 @@ def main():
             here.add("not ok", path.stem, "said nothing")
         print(f"{path.stem + ':':<10} {here}")
         everything.merge(here)
+    if total(everything) == 0:
+        everything.add("not ok", "tools/test", "no test ran")
     for title, entries in (("skipped", everything.skipped), ("FAILED", everything.failed)):
         for name, why in entries:
             print(f"  {title} {name}: {why}")
-    if total(everything) == 0:
-        everything.add("not ok", "tools/test", "no test ran")
     print(everything)
     return 1 if everything.failed else 0
 
