@@ -271,7 +271,7 @@ class Builder {
     } else if (is_number(text)) {
       add(Type::Number, end);
     } else {
-      return bad(cat("unexpected ", quoted(text)));
+      return bad(cat("unexpected ", in_quotes(text)));
     }
     return {};
   }
@@ -286,7 +286,7 @@ class Builder {
   std::vector<uint32_t> open_;  // containers around the token to come
 };
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "'";
   size_t cut = std::min(text.size(), echo_bytes_max);
   // Not in the middle of a character.
@@ -301,7 +301,7 @@ std::string path_step(std::string_view key) {
         return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
                c == '-';
       });
-  return plain ? cat('.', key) : cat('[', quoted(key), ']');
+  return plain ? cat('.', key) : cat('[', in_quotes(key), ']');
 }
 
 // Document ---------------------------------------------------------------------------------------

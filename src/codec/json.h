@@ -30,7 +30,7 @@ enum class Type : uint8_t { Null, Bool, Number, String, Array, Object };
 std::string path_step(std::string_view key);
 
 // `text` for use in an error line: without control characters, and cut when it is long.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 // One value in a Document. A view: valid as long as the Document and its source text.
 class Value {

@@ -12,7 +12,7 @@ Result<uint32_t> read_personality(const Value& value) {
     for (const Value each : TRY(flags->array())) {
       std::string scratch;
       const std::string_view name = TRY(each.text(scratch));
-      return each.invalid(cat("unknown flag ", codec::json::quoted(name)));
+      return each.invalid(cat("unknown flag ", codec::json::in_quotes(name)));
     }
   }
   return read_name(domain, personality_names(), "domain");
@@ -40,7 +40,7 @@ Result<> read_json(const Value& value, Device& device) {
   std::string scratch;
   const std::string_view type = TRY(type_value.text(scratch));
   if (type.size() != 1 || !std::string_view("cubp").contains(type)) {
-    return type_value.invalid(cat("unknown device type ", codec::json::quoted(type)));
+    return type_value.invalid(cat("unknown device type ", codec::json::in_quotes(type)));
   }
   device.type = type.front();
   TRY(json.need("path", device.path));

@@ -10,7 +10,7 @@ Result<> read_json(const Value& value, DeviceRule& rule) {
     const std::string_view type = TRY(type_value->text(scratch));
     // An unset type, which some callers write as "", means all.
     if (!type.empty() && (type.size() != 1 || !std::string_view("acb").contains(type))) {
-      return type_value->invalid(cat("unknown device type ", codec::json::quoted(type)));
+      return type_value->invalid(cat("unknown device type ", codec::json::in_quotes(type)));
     }
     if (!type.empty()) rule.type = type.front();
   }
@@ -22,7 +22,7 @@ Result<> read_json(const Value& value, DeviceRule& rule) {
   TRY(json.maybe("access", rule.access));
   if (rule.access.empty()) rule.access = "rwm";
   if (rule.access.find_first_not_of("rwm") != std::string::npos) {
-    return json.invalid("access", cat("unknown access ", codec::json::quoted(rule.access)));
+    return json.invalid("access", cat("unknown access ", codec::json::in_quotes(rule.access)));
   }
   return {};
 }

@@ -68,7 +68,7 @@ Result<T> read_name(const Value& json, std::span<const Named<T>> table, std::str
   std::string scratch;
   const std::string_view name = TRY(json.text(scratch));
   const std::optional<T> value = find_named(table, name);
-  if (!value) return json.invalid(cat("unknown ", noun, ' ', codec::json::quoted(name)));
+  if (!value) return json.invalid(cat("unknown ", noun, ' ', codec::json::in_quotes(name)));
   return *value;
 }
 

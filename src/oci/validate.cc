@@ -29,7 +29,7 @@ bool is_version_suffix(std::string_view text) {
 
 Result<> validate_version(std::string_view version) {
   const auto complain = [&](std::string_view why) {
-    return wrong("ociVersion", cat(codec::json::quoted(version), ": ", why));
+    return wrong("ociVersion", cat(codec::json::in_quotes(version), ": ", why));
   };
   std::string_view rest = version;
   const size_t suffix_at = rest.find_first_of("-+");

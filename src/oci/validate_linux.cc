@@ -82,7 +82,7 @@ Result<> validate_devices(const std::vector<Device>& devices) {
     TRY(validate_device(devices[i], element("linux.devices", i)));
     if (!paths.insert(devices[i].path).second) {
       return wrong(element("linux.devices", i, ".path"),
-                   cat(codec::json::quoted(devices[i].path), ": given twice"));
+                   cat(codec::json::in_quotes(devices[i].path), ": given twice"));
     }
   }
   return {};
@@ -104,7 +104,7 @@ Result<> validate_net_devices(const Linux& linux_) {
     const std::string_view name = device.name.empty() ? host_name : device.name;
     // The kernel numbers a template such as eth%d itself.
     if (!name.contains("%d") && !inside.insert(name).second) {
-      return wrong(at() + ".name", cat(codec::json::quoted(name), ": given twice"));
+      return wrong(at() + ".name", cat(codec::json::in_quotes(name), ": given twice"));
     }
   }
   return {};

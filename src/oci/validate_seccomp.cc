@@ -64,7 +64,7 @@ Result<> validate(const Seccomp& seccomp) {
   for (size_t i = 0; i < seccomp.flags.size(); ++i) {
     if (std::ranges::find(known, seccomp.flags[i]) == known.end()) {
       return wrong(element("linux.seccomp.flags", i),
-                   cat("unknown flag ", codec::json::quoted(seccomp.flags[i])));
+                   cat("unknown flag ", codec::json::in_quotes(seccomp.flags[i])));
     }
   }
   for (size_t i = 0; i < seccomp.rules.size(); ++i) {
