@@ -79,13 +79,13 @@ double Samples::paired_ratio(const std::string& operation, const std::string& ru
 }
 
 void Samples::print_table() const {
-  printf("%-22s %-20s %6s %9s %9s %9s %9s   (ms)\n", "operation", "runtime", "n", "p50", "p90",
+  printf("%-26s %-18s %6s %9s %9s %9s %9s   (ms)\n", "operation", "runtime", "n", "p50", "p90",
          "p99", "min");
   for (const std::string& operation : operations_) {
     for (const std::string& runtime : runtimes_) {
       if (!has(operation, runtime)) continue;
       Summary s = summary(operation, runtime);
-      printf("%-22s %-20s %6zu %9.3f %9.3f %9.3f %9.3f\n", operation.c_str(), runtime.c_str(),
+      printf("%-26s %-18s %6zu %9.3f %9.3f %9.3f %9.3f\n", operation.c_str(), runtime.c_str(),
              s.count, s.p50 / 1e3, s.p90 / 1e3, s.p99 / 1e3, s.min / 1e3);
     }
   }

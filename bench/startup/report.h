@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nacelle::startup {
@@ -16,6 +17,9 @@ Summary summarize(std::vector<double> samples);
 
 class Samples {
  public:
+  // Runtimes are shown in this order; others follow as they are met.
+  explicit Samples(std::vector<std::string> runtimes) : runtimes_(std::move(runtimes)) {}
+
   void add(const std::string& operation, const std::string& runtime, double microseconds);
   bool has(const std::string& operation, const std::string& runtime) const;
   Summary summary(const std::string& operation, const std::string& runtime) const;

@@ -104,7 +104,7 @@ class Bench {
   std::vector<Runtime> runtimes_;
   bool floor_;
   int svg_fd_;
-  Samples samples_;
+  Samples samples_{{"nacelle-oci", "nacelle-oci cold", "floor", "floor +devices", "crun", "runc"}};
   std::map<std::string, int> failures_;
   std::map<std::string, long> peak_kib_;
   std::map<std::string, Summary> own_cpu_;
@@ -299,7 +299,7 @@ void Bench::run_in_parallel(const Runtime& runtime, int at_once) {
     running.erase(found);
   }
   double seconds = (now_us() - began) / 1e6;
-  printf("%-22s %-20s %9.1f containers/s%s\n", operation.c_str(), runtime.name.c_str(),
+  printf("%-26s %-18s %9.1f containers/s%s\n", operation.c_str(), runtime.name.c_str(),
          options_.rounds / seconds,
          failed ? (", " + std::to_string(failed) + " failed").c_str() : "");
 }
