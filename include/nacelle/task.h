@@ -33,6 +33,7 @@ class RunQueue {
   void push_front(Frame& frame);
   void push_back(Frame& frame);
   Frame* pop();
+  void rotate();  // the first becomes the last
   bool empty() const { return first_ == nullptr; }
 
  private:

@@ -152,11 +152,15 @@ void Core::flush_queued() {
 
 void Core::turn(const OutcomeBase& until) {
   const TimePoint began = std::chrono::steady_clock::now();
-  for (int i = 0; i < run_budget && until.child != nullptr; ++i) {
+  int turns_left = run_budget;
+  while (turns_left > 0 && until.child != nullptr) {
     Frame* frame = ready.pop();
     if (frame == nullptr) break;
     take_turn(*frame);
+    --turns_left;
   }
+  // Calls and returns go to the front, so a coroutine that never waits would stay there for ever.
+  if (turns_left == 0) ready.rotate();
   const TimePoint ended = std::chrono::steady_clock::now();
   ++stats.turns;
   stats.longest_turn = std::max<Duration>(stats.longest_turn, ended - began);

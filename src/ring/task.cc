@@ -31,6 +31,10 @@ Frame* RunQueue::pop() {
   return frame;
 }
 
+void RunQueue::rotate() {
+  if (Frame* frame = pop()) push_back(*frame);
+}
+
 OutcomeBase::~OutcomeBase() {
   if (child == nullptr) return;
   // A child that has begun ends through the run queue, and only then may its awaiter go.
