@@ -13,8 +13,10 @@ namespace nacelle::container {
 namespace {
 
 constexpr uint8_t all_bits = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE;
-// Keeps every jump within its 16 bits, at seven instructions a rule at most.
-constexpr size_t rules_max = 4000;
+constexpr size_t rules_max = 4000;  // folding compares each with each
+// Alternating verdicts make the verifier follow every rule through all that come after it: its
+// million steps would be used up at about twice this.
+constexpr size_t folded_rules_max = 500;
 
 constexpr DeviceMatch character(uint8_t bits, std::optional<uint32_t> major,
                                 std::optional<uint32_t> minor) {
@@ -89,32 +91,47 @@ bool covers_devices(const DeviceMatch& wide, const DeviceMatch& narrow) {
          covers(wide.minor, narrow.minor);
 }
 
-// Drops what later rules decide in every case, and denials before anything is allowed.
+bool overlaps(const DeviceMatch& a, const DeviceMatch& b) {
+  const auto agree = [](const auto& x, const auto& y) { return !x || !y || *x == *y; };
+  return (a.bits & b.bits) != 0 && agree(a.type, b.type) && agree(a.major, b.major) &&
+         agree(a.minor, b.minor);
+}
+
+// Drops what later rules decide in every case, and denials of what nothing before them allows.
 std::vector<DeviceMatch> drop_dead_rules(const std::vector<DeviceMatch>& rules) {
   std::vector<DeviceMatch> reversed;
   for (size_t i = rules.size(); i-- > 0;) {
-    DeviceMatch rule = rules[i];
+    uint8_t undecided = rules[i].bits;
     for (const DeviceMatch& later : reversed) {
-      if (covers_devices(later, rule)) rule.bits &= static_cast<uint8_t>(~later.bits);
+      if (covers_devices(later, rules[i])) undecided &= static_cast<uint8_t>(~later.bits);
     }
-    if (rule.bits != 0) reversed.push_back(rule);
+    // Kept with all its bits: a rule of all three takes fewer instructions.
+    if (undecided != 0) reversed.push_back(rules[i]);
   }
-  while (!reversed.empty() && !reversed.back().allow) reversed.pop_back();
-  return {reversed.rbegin(), reversed.rend()};
+  std::vector<DeviceMatch> living;
+  for (size_t i = reversed.size(); i-- > 0;) {
+    const DeviceMatch& rule = reversed[i];
+    const auto is_undone = [&](const DeviceMatch& earlier) {
+      return earlier.allow && overlaps(earlier, rule);
+    };
+    if (rule.allow || std::ranges::any_of(living, is_undone)) living.push_back(rule);
+  }
+  return living;
 }
 
 // Appends a sorted run without what is said twice in it. A rule that covers another sorts before
 // it, and two for the same devices are neighbours.
 void append_folded(std::vector<DeviceMatch>& out, std::span<const DeviceMatch> run) {
   const size_t begin = out.size();
-  for (DeviceMatch rule : run) {
+  for (const DeviceMatch& rule : run) {
+    uint8_t unsaid = rule.bits;
     DeviceMatch* same = nullptr;
     for (size_t i = begin; i < out.size(); ++i) {
       if (!covers_devices(out[i], rule)) continue;
-      rule.bits &= static_cast<uint8_t>(~out[i].bits);
+      unsaid &= static_cast<uint8_t>(~out[i].bits);
       if (covers_devices(rule, out[i])) same = &out[i];
     }
-    if (rule.bits == 0) continue;
+    if (unsaid == 0) continue;
     if (same != nullptr) {
       same->bits |= rule.bits;
     } else {
@@ -236,6 +253,7 @@ class RunCompiler {
     const DeviceMatch& first = group.front();
     if (first.type) to_.jump_if(BPF_JNE, type, *first.type, group_end);
     if (first.major) to_.jump_if(BPF_JNE, major, *first.major, group_end);
+    const Assembler::Label minors_end = to_.make_label();
     for (const DeviceMatch& rule : group) {
       const Assembler::Label next = to_.make_label();
       // With all bits the verdict is final, so a match can jump there.
@@ -244,9 +262,12 @@ class RunCompiler {
       } else {
         if (rule.minor) to_.jump_if(BPF_JNE, minor, *rule.minor, next);
         decide(rule);
+        // A device has one minor: the others of the group cannot match.
+        if (rule.minor && &rule != &group.back()) to_.jump(minors_end);
       }
       to_.place(next);
     }
+    to_.place(minors_end);
     // A group of one type and one major is the only one of its run that a device can match besides
     // those for any major or any type, which come first: the rest is skipped, which also keeps the
     // verifier's work linear.
@@ -283,7 +304,13 @@ Result<std::vector<DeviceMatch>> plan_device_rules(std::span<const oci::DeviceRu
   matches.reserve(rules.size() + std::size(defaults));
   for (size_t i = 0; i < rules.size(); ++i) matches.push_back(TRY(check_rule(rules[i], i)));
   matches.insert(matches.end(), std::begin(defaults), std::end(defaults));
-  return fold_runs(drop_dead_rules(matches));
+  matches = fold_runs(drop_dead_rules(matches));
+  if (matches.size() > folded_rules_max) {
+    return fail(Kind::Exhausted,
+                cat("linux.resources.devices: ", matches.size(),
+                    " rules are left after folding; at most ", folded_rules_max, " are supported"));
+  }
+  return matches;
 }
 
 bool allows_everything(std::span<const DeviceMatch> rules) {

@@ -469,11 +469,10 @@ Result<> wait_cgroup_event(const Fd& group, std::string_view key, char value, De
 
 Result<> kill_cgroup(const Fd& group) {
   auto killed = write_control(group, "cgroup.kill", "1");
-  if (!killed && killed.error().error_number() == ENOENT) {
-    return fail(Kind::Unsupported,
-                "'cgroup.kill' does not exist: the kernel is older than 5.14, or this is the root");
-  }
-  return killed;
+  if (killed || !is_vanished(killed.error().error_number())) return killed;
+  if (!has_control(group, "cgroup.procs")) return {};  // the group is gone, and all in it
+  return fail(Kind::Unsupported,
+              "'cgroup.kill' does not exist: the kernel is older than 5.14, or this is the root");
 }
 
 Result<> freeze_cgroup(const Fd& group, Deadline deadline) {
