@@ -100,7 +100,8 @@ static void print_ids(void) {
 }
 
 static void print_caps(void) {
-  const char* fields[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"};
+  const char* fields[] = {"CapInh", "CapPrm",     "CapEff", "CapBnd",
+                          "CapAmb", "NoNewPrivs", "Seccomp"};
   for (size_t i = 0; i < sizeof fields / sizeof *fields; ++i) print_status(fields[i]);
 }
 
@@ -156,8 +157,7 @@ static void fork_many(long wanted) {
 }
 
 static void eat(size_t bytes) {
-  char* memory =
-      mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char* memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     report("eat", 1);
     return;
@@ -207,8 +207,8 @@ static int namespace_flag(const char* kind) {
   static const struct {
     const char* name;
     int flag;
-  } kinds[] = {{"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS},   {"net", CLONE_NEWNET},
-               {"pid", CLONE_NEWPID},   {"ipc", CLONE_NEWIPC},    {"uts", CLONE_NEWUTS},
+  } kinds[] = {{"user", CLONE_NEWUSER},    {"mount", CLONE_NEWNS}, {"net", CLONE_NEWNET},
+               {"pid", CLONE_NEWPID},      {"ipc", CLONE_NEWIPC},  {"uts", CLONE_NEWUTS},
                {"cgroup", CLONE_NEWCGROUP}};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i)
     if (!strcmp(kind, kinds[i].name)) return kinds[i].flag;
