@@ -34,6 +34,7 @@ constexpr uint32_t answer_foreign = SECCOMP_RET_KILL_THREAD;
 // A tracer sets this number to skip a call; it belongs to no architecture.
 constexpr uint32_t skipped_number = UINT32_MAX;
 constexpr uint8_t arguments_max = 6;
+constexpr uint32_t errno_end = 4095;
 
 std::unexpected<Error> invalid(std::string path, std::string_view reason) {
   return fail(Kind::Invalid, cat("linux.seccomp.", path, ": ", reason));
@@ -140,7 +141,14 @@ class Compiler {
       return invalid("defaultErrnoRet", "the default action takes no error number");
     }
     default_ = encode(profile_.default_action, profile_.default_errno_ret);
-    return {};
+    return check_data("defaultErrnoRet", default_);
+  }
+
+  // libseccomp refuses what the kernel would cut down to its highest error number.
+  Result<> check_data(std::string path, uint32_t action) {
+    const bool is_errno = (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO;
+    if (!is_errno || (action & SECCOMP_RET_DATA) < errno_end) return {};
+    return invalid(std::move(path), cat("must be below ", errno_end));
   }
 
   Result<> take_flags() {
@@ -199,6 +207,7 @@ class Compiler {
     }
     const auto sets = TRY(take_conditions(index));
     const uint32_t action = encode(rule.action, rule.errno_ret);
+    TRY(check_data(cat(rule_path(index), ".errnoRet"), action));
     for (size_t i = 0; i < rule.names.size(); ++i) {
       if (rule.action == Action::Notify && rule.names[i] == "write") {
         // As runc: the launch writes the listener's number to its parent.
@@ -322,15 +331,20 @@ class Compiler {
     ranges.begin_at(0, x32_alone ? foreign : fallback);
     if (x32_alone) ranges.begin_at(x32_bit, fallback);
     TRY(append(ranges, plan, fallback));
-    if (x32 != nullptr) {
-      ranges.begin_at(x32_bit, fallback);
-      TRY(append(ranges, *x32, fallback));
-    } else if (plan.architecture->id == Arch::X86_64) {
-      ranges.begin_at(x32_bit, foreign);
-      ranges.begin_at(skipped_number, fallback);
+    if (plan.architecture->id == Arch::X86_64) {
+      const Node enosys = graph_.verdict(answer_enosys);
+      const Node in_x32 = x32 == nullptr ? foreign : fallback;
+      ranges.begin_at(x32_bit, in_x32);
+      if (x32 != nullptr) TRY(append(ranges, *x32, fallback));
+      // runc, adding ENOSYS, asks for the bit, so that there are four quarters.
+      ranges.begin_at(2 * x32_bit, has_enosys(plan) ? enosys : in_x32);
+      ranges.begin_at(3 * x32_bit, x32 != nullptr && has_enosys(*x32) ? enosys : in_x32);
+      if (x32 == nullptr) ranges.begin_at(skipped_number, fallback);
     }
     return search(graph_, ranges.all());
   }
+
+  bool has_enosys(const Plan& plan) const { return wants_enosys(profile_) && plan.newest > 0; }
 
   // The rules of one architecture, and ENOSYS from the first number that the profile's author
   // cannot have known.
@@ -339,7 +353,7 @@ class Compiler {
     std::ranges::sort(placed, {}, [](const Placed& rule) {
       return static_cast<uint64_t>(rule.number) << 32 | rule.order;
     });
-    const bool enosys = wants_enosys(profile_) && plan.newest > 0;
+    const bool enosys = has_enosys(plan);
     // An unknown number above the table arrives as 0 there (the multiplexed setup(2)).
     const bool zero_is_unknown =
         enosys && (plan.architecture->id == Arch::S390 || plan.architecture->id == Arch::S390x);
