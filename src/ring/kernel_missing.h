@@ -4,6 +4,9 @@
 #pragma once
 
 #include <liburing.h>
+#include <sys/wait.h>
+
+#include <cstdint>
 
 namespace nacelle::ring::kernel {
 
