@@ -1,10 +1,12 @@
 include_guard(GLOBAL)
 
-# nacelle_host_test(NAME SOURCES... [DEPENDS floors...] [LIBRARIES libs...] [LABEL root] [TIMEOUT s])
+# nacelle_host_test(NAME SOURCES... [DEPENDS floors...] [LIBRARIES libs...] [LABEL root] [TIMEOUT s]
+#                   [RUNTIME])
 # A gtest executable whose main() runs every test in one private host (private_host.h). They run one
-# at a time: some count what exists on the whole machine.
+# at a time: some count what exists on the whole machine. RUNTIME: it calls oci(), so nacelle-oci is
+# built before it.
 function(nacelle_host_test name)
-  cmake_parse_arguments(T "" "LABEL;TIMEOUT" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(T "RUNTIME" "LABEL;TIMEOUT" "DEPENDS;LIBRARIES" ${ARGN})
   if(NOT T_LABEL)
     set(T_LABEL root)
   endif()
@@ -16,6 +18,9 @@ function(nacelle_host_test name)
     target_link_libraries(${name} PRIVATE nacelle_${lower})
   endforeach()
   target_link_libraries(${name} PRIVATE nacelle_test_support ${T_LIBRARIES})
+  if(T_RUNTIME AND TARGET nacelle-oci)
+    add_dependencies(${name} nacelle-oci)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${T_LABEL}" RUN_SERIAL ON TIMEOUT ${T_TIMEOUT})
 endfunction()
