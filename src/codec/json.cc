@@ -135,12 +135,13 @@ class Builder {
   Result<> build() {
     TRY(tokenize());
     has_escapes_ = source_.find('\\') != std::string_view::npos;
-    document_.nodes_.reserve(count_ / 2 + 2);
-    TRY(add_value());
-    while (!open_.empty()) {
-      TRY(Type::Object == document_.nodes_[open_.back()].type ? step_object() : step_array());
+    document_.nodes_.reserve(count_);
+    bool good = add_value();
+    while (good && !open_.empty()) {
+      good = document_.nodes_[open_.back()].type == Type::Object ? step_object() : step_array();
     }
-    if (at_ != count_) return bad("nothing may follow the document");
+    if (good && at_ != count_) good = bad("nothing may follow the document");
+    if (!good) return fail(Kind::Invalid, std::move(complaint_));
     return {};
   }
 
@@ -171,12 +172,15 @@ class Builder {
     return {};
   }
 
-  std::unexpected<Error> bad(std::string_view complaint) const {
+  // The steps below say whether to go on, rather than return a Result: there is one for every token
+  // of a text, and only the last of them can have anything to report.
+  bool bad(std::string_view complaint) {
     const size_t offset = at_ < count_ ? position(at_) : source_.size();
     const std::string_view before = source_.substr(0, offset);
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
     const size_t column = offset - (before.rfind('\n') + 1) + 1;
-    return fail(Kind::Invalid, cat("not JSON: line ", line, ", column ", column, ": ", complaint));
+    complaint_ = cat("not JSON: line ", line, ", column ", column, ": ", complaint);
+    return false;
   }
 
   uint32_t position(uint32_t token) const { return tokens_.structural_indexes[token]; }
@@ -196,7 +200,7 @@ class Builder {
     return index;
   }
 
-  Result<> add_value() {
+  bool add_value() {
     switch (peek()) {
       case '{': return open(Type::Object);
       case '[': return open(Type::Array);
@@ -206,7 +210,7 @@ class Builder {
     }
   }
 
-  Result<> open(Type type) {
+  bool open(Type type) {
     if (open_.size() >= limits_.depth_max) {
       return bad(cat("nested deeper than ", limits_.depth_max, " levels"));
     }
@@ -218,38 +222,38 @@ class Builder {
     return type == Type::Object ? add_member() : add_value();
   }
 
-  Result<> close() {
+  bool close() {
     Document::Node& node = document_.nodes_[open_.back()];
     node.end = position(at_) + 1;
     node.next = static_cast<uint32_t>(document_.nodes_.size());
     open_.pop_back();
     ++at_;
-    return {};
+    return true;
   }
 
-  Result<> add_member() {
+  bool add_member() {
     if (peek() != '"') return bad("expected a property name in quotes");
-    TRY(add_string());
+    if (!add_string()) return false;
     if (peek() != ':') return bad("expected ':'");
     ++at_;
     return add_value();
   }
 
-  Result<> step_object() {
+  bool step_object() {
     if (peek() == '}') return close();
     if (peek() != ',') return bad("expected ',' or '}'");
     ++at_;
     return add_member();
   }
 
-  Result<> step_array() {
+  bool step_array() {
     if (peek() == ']') return close();
     if (peek() != ',') return bad("expected ',' or ']'");
     ++at_;
     return add_value();
   }
 
-  Result<> add_string() {
+  bool add_string() {
     const uint32_t begin = position(at_);
     const uint32_t end = token_end();
     if (end - begin < 2 || source_[end - 1] != '"') return bad("expected a string");
@@ -257,10 +261,10 @@ class Builder {
     const bool escaped = has_escapes_ && inside.find('\\') != std::string_view::npos;
     if (escaped && !unescape(inside)) return bad("a string has an escape that JSON does not have");
     add(Type::String, end, escaped);
-    return {};
+    return true;
   }
 
-  Result<> add_atom() {
+  bool add_atom() {
     const uint32_t begin = position(at_);
     const uint32_t end = token_end();
     const std::string_view text = source_.substr(begin, end - begin);
@@ -273,13 +277,14 @@ class Builder {
     } else {
       return bad(cat("unexpected ", in_quotes(text)));
     }
-    return {};
+    return true;
   }
 
   Document& document_;
   std::string_view source_;
   Limits limits_;
   Tokens tokens_;
+  std::string complaint_;
   uint32_t count_ = 0;  // tokens
   uint32_t at_ = 0;     // the token to come
   bool has_escapes_ = false;
@@ -420,6 +425,11 @@ Array::Iterator& Array::Iterator::operator++() {
 Array::Iterator Array::begin() const { return {*value_.document_, value_.node_ + 1}; }
 Array::Iterator Array::end() const {
   return {*value_.document_, value_.document_->at(value_.node_).next};
+}
+size_t Array::size() const {
+  size_t count = 0;
+  for (auto element = begin(); element != end(); ++element) ++count;
+  return count;
 }
 
 Object::Member Object::Iterator::operator*() const {

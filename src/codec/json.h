@@ -86,6 +86,7 @@ class Array {
   };
   Iterator begin() const;
   Iterator end() const;
+  size_t size() const;  // counts
 
  private:
   friend class Value;
@@ -222,8 +223,10 @@ Result<> Value::read(T& out) const {
   } else if constexpr (detail::is_optional<T>) {
     return read(out.emplace());
   } else if constexpr (detail::is_vector<T>) {
+    const Array elements = TRY(array());
     out.clear();
-    for (const Value element : TRY(array())) {
+    out.reserve(elements.size());
+    for (const Value element : elements) {
       TRY(element.read(out.emplace_back()));
     }
   } else if constexpr (detail::is_map<T>) {
