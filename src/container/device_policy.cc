@@ -2,21 +2,17 @@
 
 #include <algorithm>
 #include <limits>
-#include <string>
 #include <string_view>
 #include <tuple>
 
-#include "base/check.h"
 #include "base/text.h"
 
 namespace nacelle::container {
 namespace {
 
 constexpr uint8_t all_bits = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE;
-constexpr size_t rules_max = 4000;  // folding compares each with each
-// Alternating verdicts make the verifier follow every rule through all that come after it: its
-// million steps would be used up at about twice this.
-constexpr size_t folded_rules_max = 500;
+// Folding compares each with each.
+constexpr size_t rules_max = 1000;
 
 constexpr DeviceMatch character(uint8_t bits, std::optional<uint32_t> major,
                                 std::optional<uint32_t> minor) {
@@ -24,8 +20,7 @@ constexpr DeviceMatch character(uint8_t bits, std::optional<uint32_t> major,
 }
 
 constexpr DeviceMatch defaults[] = {
-    character(BPF_DEVCG_ACC_MKNOD, std::nullopt, std::nullopt),
-    {true, BPF_DEVCG_ACC_MKNOD, BPF_DEVCG_DEV_BLOCK, std::nullopt, std::nullopt},
+    {true, BPF_DEVCG_ACC_MKNOD, std::nullopt, std::nullopt, std::nullopt},
     character(all_bits, 1, 3),               // null
     character(all_bits, 1, 5),               // zero
     character(all_bits, 1, 7),               // full
@@ -105,7 +100,7 @@ std::vector<DeviceMatch> drop_dead_rules(const std::vector<DeviceMatch>& rules) 
     for (const DeviceMatch& later : reversed) {
       if (covers_devices(later, rules[i])) undecided &= static_cast<uint8_t>(~later.bits);
     }
-    // Kept with all its bits: a rule of all three takes fewer instructions.
+    // Kept with all its bits, so that more rules differ in nothing but the minor.
     if (undecided != 0) reversed.push_back(rules[i]);
   }
   std::vector<DeviceMatch> living;
@@ -119,8 +114,8 @@ std::vector<DeviceMatch> drop_dead_rules(const std::vector<DeviceMatch>& rules) 
   return living;
 }
 
-// Appends a sorted run without what is said twice in it. A rule that covers another sorts before
-// it, and two for the same devices are neighbours.
+// Appends a sorted run without what is said twice in it: a rule that covers another sorts before
+// it.
 void append_folded(std::vector<DeviceMatch>& out, std::span<const DeviceMatch> run) {
   const size_t begin = out.size();
   for (const DeviceMatch& rule : run) {
@@ -141,11 +136,11 @@ void append_folded(std::vector<DeviceMatch>& out, std::span<const DeviceMatch> r
 }
 
 // Rules of one run (all allow, or all deny) commute, so they are put in the order in which the
-// program shares most comparisons: any type first, then by type, and any major first in each.
+// program shares most comparisons, and what covers more comes first.
 std::vector<DeviceMatch> fold_runs(std::vector<DeviceMatch> rules) {
   const auto key = [](const DeviceMatch& rule) {
     return std::tuple(rule.type.value_or(0), rule.major.has_value(), rule.major.value_or(0),
-                      rule.minor.has_value(), rule.minor.value_or(0));
+                      rule.minor.has_value(), rule.bits, rule.minor.value_or(0));
   };
   std::vector<DeviceMatch> folded;
   for (auto begin = rules.begin(); begin != rules.end();) {
@@ -160,136 +155,119 @@ std::vector<DeviceMatch> fold_runs(std::vector<DeviceMatch> rules) {
 }
 
 // Register use of the program.
-constexpr uint8_t verdict = BPF_REG_0;
+constexpr uint8_t granted = BPF_REG_0;  // the bits that the rules so far allow
 constexpr uint8_t context = BPF_REG_1;
-constexpr uint8_t wanted = BPF_REG_2;  // bits asked for that no rule has decided yet
-constexpr uint8_t type = BPF_REG_3;
+constexpr uint8_t wanted = BPF_REG_2;
+constexpr uint8_t is_character = BPF_REG_3;  // all ones or 0, as the next
 constexpr uint8_t major = BPF_REG_4;
 constexpr uint8_t minor = BPF_REG_5;
+constexpr uint8_t hit = BPF_REG_6;   // all ones where the rules at hand match, else 0
+constexpr uint8_t term = BPF_REG_7;  // one comparison of a hit
+constexpr uint8_t is_block = BPF_REG_8;
+// There is no third type, so one subtraction makes a mask of it.
+static_assert(BPF_DEVCG_DEV_BLOCK == 1 && BPF_DEVCG_DEV_CHAR == 2);
+constexpr uint32_t small_minors = 32;  // those with a bit in one immediate operand
 
-class Assembler {
+// The program follows the rules in their own order and has no branch at all: a comparison is a mask
+// of ones or zeros. The verifier walks every path there is, so a program that jumps from rule to
+// rule takes several times as long to load, and a long one is refused.
+class Compiler {
  public:
-  using Label = size_t;
-
-  Label make_label() {
-    places_.push_back(0);
-    return places_.size() - 1;
-  }
-  void place(Label label) { places_[label] = code_.size(); }
-  bool ends_in_jump() const {
-    return !code_.empty() &&
-           (code_.back().code == (BPF_JMP | BPF_JA) || code_.back().code == (BPF_JMP | BPF_EXIT));
-  }
-  // Whether control can get to `label` if it is placed here: the verifier refuses dead code.
-  bool is_reached(Label label) const {
-    return !ends_in_jump() || std::ranges::any_of(jumps_, [&](const auto& jump) {
-      return jump.second == label || places_[jump.second] == code_.size();
-    });
+  void begin() {
+    load(wanted, offsetof(bpf_cgroup_dev_ctx, access_type));
+    emit(BPF_ALU | BPF_MOV | BPF_X, is_block, wanted, 0);
+    emit(BPF_ALU | BPF_AND | BPF_K, is_block, 0, 0xffff);
+    emit(BPF_ALU64 | BPF_SUB | BPF_K, is_block, 0, BPF_DEVCG_DEV_CHAR);
+    emit(BPF_ALU64 | BPF_MOV | BPF_X, is_character, is_block, 0);
+    emit(BPF_ALU64 | BPF_XOR | BPF_K, is_character, 0, -1);
+    emit(BPF_ALU | BPF_RSH | BPF_K, wanted, 0, 16);
+    load(major, offsetof(bpf_cgroup_dev_ctx, major));
+    load(minor, offsetof(bpf_cgroup_dev_ctx, minor));
+    emit(BPF_ALU | BPF_MOV | BPF_K, granted, 0, 0);
   }
 
-  void load(uint8_t to, size_t offset) {
-    emit({BPF_LDX | BPF_MEM | BPF_W, to, context, static_cast<int16_t>(offset), 0});
-  }
-  void compute(uint8_t operation, uint8_t to, int32_t value) {
-    emit({static_cast<uint8_t>(BPF_ALU | BPF_K | operation), to, 0, 0, value});
-  }
-  void copy(uint8_t to, uint8_t from) { emit({BPF_ALU | BPF_MOV | BPF_X, to, from, 0, 0}); }
-  // 32-bit comparison: device numbers use all 32 bits, and 64-bit ones would sign-extend `value`.
-  void jump_if(uint8_t comparison, uint8_t left, uint32_t value, Label target) {
-    jumps_.emplace_back(code_.size(), target);
-    emit({static_cast<uint8_t>(BPF_JMP32 | BPF_K | comparison), left, 0, 0,
-          static_cast<int32_t>(value)});
-  }
-  void jump(Label target) {
-    jumps_.emplace_back(code_.size(), target);
-    emit({BPF_JMP | BPF_JA, 0, 0, 0, 0});
-  }
-  void finish_with(int32_t value) {
-    compute(BPF_MOV, verdict, value);
-    emit({BPF_JMP | BPF_EXIT, 0, 0, 0, 0});
-  }
-
-  std::vector<bpf_insn> take() && {
-    for (const auto& [from, label] : jumps_) {
-      const size_t distance = places_[label] - from - 1;
-      CHECK(places_[label] > from && distance <= std::numeric_limits<int16_t>::max());
-      code_[from].off = static_cast<int16_t>(distance);
+  // Rules that differ in nothing but the minor.
+  void add(std::span<const DeviceMatch> rules) {
+    const DeviceMatch& first = rules.front();
+    if (first.minor) {
+      match_minors(rules);
+    } else {
+      emit(BPF_ALU64 | BPF_MOV | BPF_K, hit, 0, -1);
     }
+    if (first.major) compare(major, *first.major, BPF_AND);
+    if (first.type) {
+      const uint8_t is_type = *first.type == BPF_DEVCG_DEV_CHAR ? is_character : is_block;
+      emit(BPF_ALU64 | BPF_AND | BPF_X, hit, is_type, 0);
+    }
+    emit(BPF_ALU64 | BPF_AND | BPF_K, hit, 0, first.bits);
+    if (!first.allow) emit(BPF_ALU64 | BPF_XOR | BPF_K, hit, 0, -1);
+    emit(static_cast<uint8_t>(BPF_ALU64 | BPF_X | (first.allow ? BPF_OR : BPF_AND)), granted, hit,
+         0);
+  }
+
+  // Passes when nothing wanted is missing from a grant that is not empty.
+  std::vector<bpf_insn> finish() && {
+    emit(BPF_ALU64 | BPF_MOV | BPF_X, hit, granted, 0);
+    emit(BPF_ALU64 | BPF_XOR | BPF_K, hit, 0, -1);
+    emit(BPF_ALU64 | BPF_AND | BPF_X, hit, wanted, 0);  // what is missing
+    emit(BPF_ALU64 | BPF_SUB | BPF_K, hit, 0, 1);       // negative: nothing
+    emit(BPF_ALU64 | BPF_NEG, granted, 0, 0);           // negative: something is granted
+    emit(BPF_ALU64 | BPF_AND | BPF_X, granted, hit, 0);
+    emit(BPF_ALU64 | BPF_RSH | BPF_K, granted, 0, 63);
+    emit(BPF_JMP | BPF_EXIT, 0, 0, 0);
     return std::move(code_);
   }
 
  private:
-  void emit(bpf_insn instruction) { code_.push_back(instruction); }
+  void emit(uint8_t code, uint8_t to, uint8_t from, int32_t value) {
+    bpf_insn instruction = {};
+    instruction.code = code;
+    instruction.dst_reg = to & 0xf;
+    instruction.src_reg = from & 0xf;
+    instruction.imm = value;
+    code_.push_back(instruction);
+  }
+  void load(uint8_t to, size_t offset) {
+    emit(BPF_LDX | BPF_MEM | BPF_W, to, context, 0);
+    code_.back().off = static_cast<int16_t>(offset);
+  }
+  // Small minors are looked up in one word, the others are compared one by one.
+  void match_minors(std::span<const DeviceMatch> rules) {
+    uint32_t bitmap = 0;
+    for (const DeviceMatch& rule : rules) {
+      if (*rule.minor < small_minors) bitmap |= uint32_t{1} << *rule.minor;
+    }
+    emit(BPF_ALU | BPF_MOV | BPF_K, hit, 0, static_cast<int32_t>(bitmap));
+    if (bitmap != 0) {
+      emit(BPF_ALU64 | BPF_RSH | BPF_X, hit, minor, 0);  // by the low six bits of the minor
+      emit(BPF_ALU64 | BPF_AND | BPF_K, hit, 0, 1);
+      emit(BPF_ALU64 | BPF_NEG, hit, 0, 0);
+      emit(BPF_ALU64 | BPF_MOV | BPF_X, term, minor, 0);
+      emit(BPF_ALU64 | BPF_SUB | BPF_K, term, 0, small_minors);  // negative: it is small
+      emit(BPF_ALU64 | BPF_ARSH | BPF_K, term, 0, 63);
+      emit(BPF_ALU64 | BPF_AND | BPF_X, hit, term, 0);
+    }
+    for (const DeviceMatch& rule : rules) {
+      if (*rule.minor >= small_minors) compare(minor, *rule.minor, BPF_OR);
+    }
+  }
+  // Joins "`left` equals `value`" to the hit. The difference has 32 bits, so one less than it is
+  // negative for none only.
+  void compare(uint8_t left, uint32_t value, uint8_t join) {
+    emit(BPF_ALU | BPF_MOV | BPF_X, term, left, 0);
+    emit(BPF_ALU | BPF_XOR | BPF_K, term, 0, static_cast<int32_t>(value));
+    emit(BPF_ALU64 | BPF_SUB | BPF_K, term, 0, 1);
+    emit(BPF_ALU64 | BPF_ARSH | BPF_K, term, 0, 63);
+    emit(static_cast<uint8_t>(BPF_ALU64 | BPF_X | join), hit, term, 0);
+  }
 
   std::vector<bpf_insn> code_;
-  std::vector<size_t> places_;
-  std::vector<std::pair<size_t, Label>> jumps_;
 };
 
-// Emits one run. Later runs were emitted before it, so what is still `wanted` is this run's to
-// decide.
-class RunCompiler {
- public:
-  RunCompiler(Assembler& to, Assembler::Label allowed, Assembler::Label denied)
-      : to_(to), allowed_(allowed), denied_(denied) {}
-
-  void compile(std::span<const DeviceMatch> run) {
-    const Assembler::Label run_end = to_.make_label();
-    for (size_t i = 0; i < run.size();) {
-      const size_t begin = i;
-      while (i < run.size() && same_group(run[i], run[begin])) ++i;
-      compile_group(run.subspan(begin, i - begin), i == run.size(), run_end);
-    }
-    to_.place(run_end);
-  }
-
- private:
-  static bool same_group(const DeviceMatch& a, const DeviceMatch& b) {
-    return a.type == b.type && a.major == b.major;
-  }
-
-  void compile_group(std::span<const DeviceMatch> group, bool is_last, Assembler::Label run_end) {
-    const Assembler::Label group_end = to_.make_label();
-    const DeviceMatch& first = group.front();
-    if (first.type) to_.jump_if(BPF_JNE, type, *first.type, group_end);
-    if (first.major) to_.jump_if(BPF_JNE, major, *first.major, group_end);
-    const Assembler::Label minors_end = to_.make_label();
-    for (const DeviceMatch& rule : group) {
-      const Assembler::Label next = to_.make_label();
-      // With all bits the verdict is final, so a match can jump there.
-      if (rule.minor && rule.bits == all_bits) {
-        to_.jump_if(BPF_JEQ, minor, *rule.minor, rule.allow ? allowed_ : denied_);
-      } else {
-        if (rule.minor) to_.jump_if(BPF_JNE, minor, *rule.minor, next);
-        decide(rule);
-        // A device has one minor: the others of the group cannot match.
-        if (rule.minor && &rule != &group.back()) to_.jump(minors_end);
-      }
-      to_.place(next);
-    }
-    to_.place(minors_end);
-    // A group of one type and one major is the only one of its run that a device can match besides
-    // those for any major or any type, which come first: the rest is skipped, which also keeps the
-    // verifier's work linear.
-    if (first.type && first.major && !is_last && !to_.ends_in_jump()) to_.jump(run_end);
-    to_.place(group_end);
-  }
-
-  void decide(const DeviceMatch& rule) {
-    if (rule.bits == all_bits) {
-      to_.jump(rule.allow ? allowed_ : denied_);
-    } else if (rule.allow) {
-      to_.compute(BPF_AND, wanted, static_cast<uint8_t>(all_bits & ~rule.bits));
-      to_.jump_if(BPF_JEQ, wanted, 0, allowed_);
-    } else {
-      to_.jump_if(BPF_JSET, wanted, rule.bits, denied_);
-    }
-  }
-
-  Assembler& to_;
-  Assembler::Label allowed_;
-  Assembler::Label denied_;
-};
+bool differ_in_minor_only(const DeviceMatch& a, const DeviceMatch& b) {
+  return a.allow == b.allow && a.bits == b.bits && a.type == b.type && a.major == b.major &&
+         a.minor && b.minor;
+}
 
 }  // namespace
 
@@ -304,13 +282,7 @@ Result<std::vector<DeviceMatch>> plan_device_rules(std::span<const oci::DeviceRu
   matches.reserve(rules.size() + std::size(defaults));
   for (size_t i = 0; i < rules.size(); ++i) matches.push_back(TRY(check_rule(rules[i], i)));
   matches.insert(matches.end(), std::begin(defaults), std::end(defaults));
-  matches = fold_runs(drop_dead_rules(matches));
-  if (matches.size() > folded_rules_max) {
-    return fail(Kind::Exhausted,
-                cat("linux.resources.devices: ", matches.size(),
-                    " rules are left after folding; at most ", folded_rules_max, " are supported"));
-  }
-  return matches;
+  return fold_runs(drop_dead_rules(matches));
 }
 
 bool allows_everything(std::span<const DeviceMatch> rules) {
@@ -341,30 +313,14 @@ bool allows(std::span<const DeviceMatch> rules, const DeviceAccess& access) {
 }
 
 std::vector<bpf_insn> compile_device_program(std::span<const DeviceMatch> rules) {
-  Assembler to;
-  to.load(wanted, offsetof(bpf_cgroup_dev_ctx, access_type));
-  to.copy(type, wanted);
-  to.compute(BPF_AND, type, 0xffff);
-  to.compute(BPF_RSH, wanted, 16);
-  to.load(major, offsetof(bpf_cgroup_dev_ctx, major));
-  to.load(minor, offsetof(bpf_cgroup_dev_ctx, minor));
-
-  // From the last rule to the first: the first that covers a bit decides it.
-  const Assembler::Label allowed = to.make_label();
-  const Assembler::Label denied = to.make_label();
-  RunCompiler compiler(to, allowed, denied);
-  for (size_t end = rules.size(); end > 0;) {
-    size_t begin = end;
-    while (begin > 0 && rules[begin - 1].allow == rules[end - 1].allow) --begin;
-    compiler.compile(rules.subspan(begin, end - begin));
-    end = begin;
+  Compiler compiler;
+  compiler.begin();
+  for (size_t i = 0; i < rules.size();) {
+    const size_t first = i++;
+    while (i < rules.size() && differ_in_minor_only(rules[i], rules[first])) ++i;
+    compiler.add(rules.subspan(first, i - first));
   }
-  for (const auto& [label, value] : {std::pair(denied, 0), std::pair(allowed, 1)}) {
-    if (!to.is_reached(label)) continue;
-    to.place(label);
-    to.finish_with(value);
-  }
-  return std::move(to).take();
+  return std::move(compiler).finish();
 }
 
 }  // namespace nacelle::container

@@ -139,7 +139,7 @@ TEST_F(DeviceProgram, a_group_taken_over_gets_the_new_rules_alone) {
 TEST_F(DeviceProgram, the_verifier_takes_the_longest_lists) {
   for (const int shape : {0, 1, 2, 3}) {
     std::vector<oci::DeviceRule> rules;
-    for (int64_t i = 0; i < 490; ++i) {
+    for (int64_t i = 0; i < 1000; ++i) {
       oci::DeviceRule rule{true, i % 3 == 0 ? 'b' : 'c', 200 + i, i, "rw"};
       if (shape == 1) rule.major = 200;
       if (shape == 2) rule.access = i % 2 == 0 ? "r" : "w";

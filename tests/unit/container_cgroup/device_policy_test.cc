@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <random>
 
 namespace nacelle::container {
@@ -14,56 +13,46 @@ constexpr uint8_t m = BPF_DEVCG_ACC_MKNOD;
 constexpr uint8_t chr = BPF_DEVCG_DEV_CHAR;
 constexpr uint8_t blk = BPF_DEVCG_DEV_BLOCK;
 
-// Runs a device program as the kernel would: exactly the instructions the compiler may emit, and a
-// failure for any other, for a jump out of the program and for a missing exit.
+// Runs a device program as the kernel would: exactly the instructions the compiler may emit, and
+// nothing for any other and for a missing exit.
 std::optional<uint64_t> interpret(const std::vector<bpf_insn>& code, const DeviceAccess& access) {
   const uint32_t context[3] = {uint32_t{access.bits} << 16 | access.type, access.major,
                                access.minor};
   uint64_t registers[11] = {};
-  for (size_t at = 0; at < code.size(); ++at) {
-    const bpf_insn& i = code[at];
+  for (const bpf_insn& i : code) {
     uint64_t& to = registers[i.dst_reg];
-    const auto value = static_cast<uint32_t>(i.imm);
-    const auto left = static_cast<uint32_t>(to);
-    bool jumps = false;
+    const uint64_t from = registers[i.src_reg];
+    const auto low = static_cast<uint32_t>(to);
+    const auto low_value = static_cast<uint32_t>(i.imm);
+    const auto value = static_cast<uint64_t>(int64_t{i.imm});
     switch (i.code) {
       case BPF_LDX | BPF_MEM | BPF_W:
         if (i.src_reg != BPF_REG_1 || i.off % 4 != 0 || i.off > 8) return std::nullopt;
         to = context[i.off / 4];
-        continue;
-      case BPF_ALU | BPF_MOV | BPF_X: to = static_cast<uint32_t>(registers[i.src_reg]); continue;
-      case BPF_ALU | BPF_MOV | BPF_K: to = value; continue;
-      case BPF_ALU | BPF_AND | BPF_K: to = left & value; continue;
-      case BPF_ALU | BPF_RSH | BPF_K: to = left >> value; continue;
+        break;
+      case BPF_ALU | BPF_MOV | BPF_X: to = static_cast<uint32_t>(from); break;
+      case BPF_ALU | BPF_MOV | BPF_K: to = low_value; break;
+      case BPF_ALU | BPF_AND | BPF_K: to = low & low_value; break;
+      case BPF_ALU | BPF_RSH | BPF_K: to = low >> low_value; break;
+      case BPF_ALU | BPF_XOR | BPF_K: to = low ^ low_value; break;
+      case BPF_ALU64 | BPF_MOV | BPF_X: to = from; break;
+      case BPF_ALU64 | BPF_MOV | BPF_K: to = value; break;
+      case BPF_ALU64 | BPF_AND | BPF_X: to &= from; break;
+      case BPF_ALU64 | BPF_AND | BPF_K: to &= value; break;
+      case BPF_ALU64 | BPF_OR | BPF_X: to |= from; break;
+      case BPF_ALU64 | BPF_XOR | BPF_K: to ^= value; break;
+      case BPF_ALU64 | BPF_SUB | BPF_K: to -= value; break;
+      case BPF_ALU64 | BPF_NEG: to = ~to + 1; break;
+      case BPF_ALU64 | BPF_RSH | BPF_X: to >>= from & 63; break;
+      case BPF_ALU64 | BPF_RSH | BPF_K: to >>= value; break;
+      case BPF_ALU64 | BPF_ARSH | BPF_K:
+        to = static_cast<uint64_t>(static_cast<int64_t>(to) >> value);
+        break;
       case BPF_JMP | BPF_EXIT: return registers[0];
-      case BPF_JMP | BPF_JA: jumps = true; break;
-      case BPF_JMP32 | BPF_JEQ | BPF_K: jumps = left == value; break;
-      case BPF_JMP32 | BPF_JNE | BPF_K: jumps = left != value; break;
-      case BPF_JMP32 | BPF_JSET | BPF_K: jumps = (left & value) != 0; break;
       default: return std::nullopt;
     }
-    if (i.off < 0) return std::nullopt;
-    if (jumps) at += static_cast<size_t>(i.off);
   }
   return std::nullopt;
-}
-
-// Control reaches every instruction: the kernel's verifier refuses anything else.
-bool has_dead_code(const std::vector<bpf_insn>& code) {
-  std::vector<bool> reached(code.size());
-  std::vector<size_t> ahead = {0};
-  while (!ahead.empty()) {
-    const size_t at = ahead.back();
-    ahead.pop_back();
-    if (at >= code.size() || reached[at]) continue;
-    reached[at] = true;
-    const uint8_t klass = BPF_CLASS(code[at].code);
-    const bool is_jump = klass == BPF_JMP || klass == BPF_JMP32;
-    if (is_jump && BPF_OP(code[at].code) == BPF_EXIT) continue;
-    if (is_jump) ahead.push_back(at + 1 + static_cast<size_t>(code[at].off));
-    if (!is_jump || BPF_OP(code[at].code) != BPF_JA) ahead.push_back(at + 1);
-  }
-  return std::ranges::find(reached, false) != reached.end();
 }
 
 std::vector<DeviceMatch> plan(const std::vector<oci::DeviceRule>& rules) {
@@ -136,7 +125,8 @@ TEST(DevicePolicy, everything_allowed_needs_no_program) {
   EXPECT_TRUE(allows_everything(plan({{true, 'a', {}, {}, "rwm"}})));
   EXPECT_TRUE(allows_everything(plan({{false, 'a', {}, {}, "rwm"}, {true, 'a', -1, -1, "mwr"}})));
   EXPECT_TRUE(allows_everything(plan({{true, 'a', {}, {}, "r"}, {true, 'a', {}, {}, "wm"}})));
-  EXPECT_FALSE(allows_everything(plan({{true, 'a', {}, {}, "rw"}})));
+  EXPECT_TRUE(allows_everything(plan({{true, 'a', {}, {}, "rw"}}))) << "nodes may always be made";
+  EXPECT_FALSE(allows_everything(plan({{true, 'a', {}, {}, "rm"}})));
   EXPECT_FALSE(allows_everything(plan({{true, 'a', {}, {}, "rwm"}, {false, 'b', 8, 0, "w"}})));
   EXPECT_FALSE(allows_everything(plan({{true, 'c', {}, {}, "rwm"}})));
   EXPECT_FALSE(allows_everything(plan({})));
@@ -146,7 +136,7 @@ TEST(DevicePolicy, everything_allowed_needs_no_program) {
 TEST(DevicePolicy, dockers_rules_fold_into_a_small_program) {
   const auto rules = plan(docker_rules);
   EXPECT_EQ(rules.size(), std::size(default_device_rules()) + 1) << "the defaults and the console";
-  EXPECT_LE(compile_device_program(rules).size(), 40u);
+  EXPECT_LE(compile_device_program(rules).size(), 64u);
 }
 
 TEST(DevicePolicy, asking_for_no_bit_passes_for_whoever_may_do_anything) {
@@ -183,13 +173,9 @@ TEST(DevicePolicy, names_the_rule_at_fault) {
 }
 
 TEST(DevicePolicy, there_is_a_limit_to_the_number_of_rules) {
-  const oci::DeviceRule same = {true, 'c', 200, 1, "rw"};
-  std::vector<oci::DeviceRule> rules(4000, same);
-  EXPECT_FALSE(has_dead_code(compile_device_program(plan(rules)))) << "they fold into one";
-  rules.push_back(same);
-  EXPECT_EQ(plan_device_rules(rules).error().kind(), Kind::Exhausted);
-  rules.clear();
-  for (int64_t i = 0; i < 501; ++i) rules.push_back({true, 'c', 200 + i, i, "rw"});
+  std::vector<oci::DeviceRule> rules(1000, {true, 'c', 200, 1, "rw"});
+  EXPECT_EQ(plan(rules).size(), std::size(default_device_rules()) + 1) << "they fold into one";
+  rules.push_back(rules.front());
   EXPECT_EQ(plan_device_rules(rules).error().kind(), Kind::Exhausted);
 }
 
@@ -197,6 +183,8 @@ TEST(DevicePolicy, there_is_a_limit_to_the_number_of_rules) {
 // numbers, so that rules meet; every access to those numbers, the program against the rules as the
 // config has them (checked one by one, nothing folded).
 TEST(DevicePolicy, program_means_what_the_rules_say) {
+  // The edges of the word in which the program looks small minors up, and of its wrapping round.
+  constexpr uint32_t minors[] = {0, 1, 3, 31, 32, 64, 67, UINT32_MAX};
   std::mt19937 random(7);
   const auto pick = [&](uint32_t below) { return static_cast<uint32_t>(random() % below); };
   for (int round = 0; round < 600; ++round) {
@@ -209,7 +197,7 @@ TEST(DevicePolicy, program_means_what_the_rules_say) {
       rule.type = "acb"[pick(3)];
       if (rule.type != 'a') match.type = rule.type == 'c' ? chr : blk;
       if (pick(3) != 0) rule.major = match.major = 1 + pick(2) * 4;
-      if (pick(3) != 0) rule.minor = match.minor = pick(4);
+      if (pick(3) != 0) rule.minor = match.minor = minors[pick(std::size(minors))];
       match.bits = static_cast<uint8_t>(1 + pick(7));
       rule.access = std::string(match.bits & r ? "r" : "") + (match.bits & w ? "w" : "") +
                     (match.bits & m ? "m" : "");
@@ -219,11 +207,10 @@ TEST(DevicePolicy, program_means_what_the_rules_say) {
     plain.insert(plain.end(), default_device_rules().begin(), default_device_rules().end());
     const auto planned = plan(rules);
     const auto code = compile_device_program(planned);
-    ASSERT_FALSE(has_dead_code(code)) << "round " << round;
     for (const uint8_t type : {chr, blk}) {
       for (const uint32_t major : {1u, 5u, 7u}) {
-        for (uint32_t minor = 0; minor < 5; ++minor) {
-          for (uint8_t bits = 1; bits < 8; ++bits) {
+        for (const uint32_t minor : minors) {
+          for (uint8_t bits = 0; bits < 8; ++bits) {
             const DeviceAccess access = {type, major, minor, bits};
             const auto verdict = interpret(code, access);
             ASSERT_TRUE(verdict) << "round " << round;
