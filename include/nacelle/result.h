@@ -83,10 +83,10 @@ inline std::unexpected<Error> fail_errno(int error_number, std::string_view atte
 
 // The value of a Result, or a return of its error from the function that stands here.
 // For plain functions only; a coroutine says co_await.
-#define TRY(expression)                                                    \
-  ({                                                                       \
-    auto nacelle_try_result = (expression);                                \
-    if (!nacelle_try_result) [[unlikely]]                                  \
-      return std::unexpected(std::move(nacelle_try_result).error());       \
-    *std::move(nacelle_try_result);                                        \
+#define TRY(expression)                                              \
+  ({                                                                 \
+    auto nacelle_try_result = (expression);                          \
+    if (!nacelle_try_result) [[unlikely]]                            \
+      return std::unexpected(std::move(nacelle_try_result).error()); \
+    *std::move(nacelle_try_result);                                  \
   })

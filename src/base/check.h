@@ -5,10 +5,10 @@ namespace nacelle {
 [[noreturn]] void check_failed(const char* file, int line, const char* what);
 }
 
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) [[unlikely]]                                              \
-      ::nacelle::check_failed(__FILE__, __LINE__, #condition);                  \
+#define CHECK(condition)                                       \
+  do {                                                         \
+    if (!(condition)) [[unlikely]]                             \
+      ::nacelle::check_failed(__FILE__, __LINE__, #condition); \
   } while (false)
 
 #ifdef NDEBUG

@@ -135,7 +135,8 @@ class Builder {
   Result<> build() {
     TRY(tokenize());
     has_escapes_ = source_.find('\\') != std::string_view::npos;
-    document_.nodes_.reserve(count_);
+    // A node takes at least one token; pages that no node comes to lie in are never touched.
+    document_.nodes_ = std::make_unique_for_overwrite<Document::Node[]>(count_);
     bool good = add_value();
     while (good && !open_.empty()) {
       good = document_.nodes_[open_.back()].type == Type::Object ? step_object() : step_array();
@@ -194,8 +195,8 @@ class Builder {
   }
 
   uint32_t add(Type type, uint32_t end, bool escaped = false) {
-    const auto index = static_cast<uint32_t>(document_.nodes_.size());
-    document_.nodes_.push_back({position(at_), end, index + 1, type, escaped});
+    const uint32_t index = node_count_++;
+    document_.nodes_[index] = {position(at_), end, index + 1, type, escaped};
     ++at_;
     return index;
   }
@@ -225,7 +226,7 @@ class Builder {
   bool close() {
     Document::Node& node = document_.nodes_[open_.back()];
     node.end = position(at_) + 1;
-    node.next = static_cast<uint32_t>(document_.nodes_.size());
+    node.next = node_count_;
     open_.pop_back();
     ++at_;
     return true;
@@ -287,6 +288,7 @@ class Builder {
   std::string complaint_;
   uint32_t count_ = 0;  // tokens
   uint32_t at_ = 0;     // the token to come
+  uint32_t node_count_ = 0;
   bool has_escapes_ = false;
   std::vector<uint32_t> open_;  // containers around the token to come
 };

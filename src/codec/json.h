@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -178,7 +179,7 @@ class Document {
 
   std::string_view source_;
   std::string prefix_;
-  std::vector<Node> nodes_;
+  std::unique_ptr<Node[]> nodes_;
 };
 
 // Templates --------------------------------------------------------------------------------------

@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "sys/call.h"
@@ -38,7 +41,8 @@ void ask_parent(Brief& brief, Signal signal) {
   long got = -EINTR;
   while (got == -EINTR) got = call(SYS_read, brief.handshake, &byte, 1);
   // End of file: the parent gave up and will report its own reason.
-  if (got != 1 || byte != static_cast<char>(Signal::GoOn)) give_up(brief, -ECANCELED, "waiting for the runtime");
+  if (got != 1 || byte != static_cast<char>(Signal::GoOn))
+    give_up(brief, -ECANCELED, "waiting for the runtime");
 }
 
 namespace {
@@ -89,10 +93,12 @@ void drop_foreign_descriptors(Brief& brief) {
   close_all_but(keep, count);
 }
 
-// A new session, default signal dispositions, stdio in place: nothing of the caller's habits is left.
+// A new session, default signal dispositions, stdio in place: nothing of the caller's habits is
+// left.
 void leave_the_parent(Brief& brief) {
   // Should the parent die before the start is complete, nobody would own this container.
-  need(brief, call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tying the container to its start");
+  need(brief, call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0),
+       "tying the container to its start");
   call(SYS_setsid);
   // CLONE_CLEAR_SIGHAND resets handlers but keeps what is ignored.
   struct {
@@ -109,7 +115,8 @@ void leave_the_parent(Brief& brief) {
     if (brief.stdio[i] == i) {
       call(SYS_fcntl, i, F_SETFD, 0);
     } else {
-      need(brief, call(SYS_dup3, brief.stdio[i], i, 0), "passing standard streams", nullptr, "dup3");
+      need(brief, call(SYS_dup3, brief.stdio[i], i, 0), "passing standard streams", nullptr,
+           "dup3");
     }
   }
 }
@@ -138,8 +145,10 @@ void join_by_path(Brief& brief) {
 }
 
 void become_root_of_user_namespace(Brief& brief) {
-  need(brief, call(SYS_setresgid, 0, 0, 0), "becoming root of the user namespace", nullptr, "setresgid");
-  need(brief, call(SYS_setresuid, 0, 0, 0), "becoming root of the user namespace", nullptr, "setresuid");
+  need(brief, call(SYS_setresgid, 0, 0, 0), "becoming root of the user namespace", nullptr,
+       "setresgid");
+  need(brief, call(SYS_setresuid, 0, 0, 0), "becoming root of the user namespace", nullptr,
+       "setresuid");
   // Denied where the namespace says `setgroups deny`; then there is nothing to give up either.
   call(SYS_setgroups, 0, nullptr);
 }
@@ -168,6 +177,20 @@ void enter_new_time_namespace(Brief& brief) {
   call(SYS_close, fd);
 }
 
+// A new network namespace has a loopback interface that is down; every program expects it up.
+void bring_up_loopback(Brief& brief) {
+  constexpr const char* doing = "bringing up loopback";
+  const long socket = need(brief, call(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), doing,
+                           nullptr, "socket");
+  ifreq request{};
+  request.ifr_name[0] = 'l';
+  request.ifr_name[1] = 'o';
+  request.ifr_flags = IFF_UP | IFF_RUNNING | IFF_LOOPBACK;
+  need(brief, call(SYS_ioctl, socket, SIOCSIFFLAGS, &request), doing, nullptr, "ioctl",
+       "SIOCSIFFLAGS");
+  call(SYS_close, socket);
+}
+
 void enter_namespaces(Brief& brief) {
   const PlanHeader& header = brief.plan.header();
   if (!brief.joined) join_by_path(brief);
@@ -176,15 +199,18 @@ void enter_namespaces(Brief& brief) {
   // A cgroup namespace is rooted where its maker is: only now is that the container's cgroup
   // (CLONE_NEWCGROUP beside CLONE_INTO_CGROUP would take the parent's).
   if ((header.new_namespaces & CLONE_NEWCGROUP) != 0) {
-    need(brief, call(SYS_unshare, CLONE_NEWCGROUP), "making the cgroup namespace", nullptr, "unshare");
+    need(brief, call(SYS_unshare, CLONE_NEWCGROUP), "making the cgroup namespace", nullptr,
+         "unshare");
   }
   if ((header.new_namespaces & CLONE_NEWTIME) != 0) enter_new_time_namespace(brief);
+  if ((header.new_namespaces & CLONE_NEWNET) != 0) bring_up_loopback(brief);
   if (header.hostname) {
     need(brief, call(SYS_sethostname, brief.plan.text(header.hostname), header.hostname.length),
          "setting hostname", brief.plan.text(header.hostname), "sethostname");
   }
   if (header.domainname) {
-    need(brief, call(SYS_setdomainname, brief.plan.text(header.domainname), header.domainname.length),
+    need(brief,
+         call(SYS_setdomainname, brief.plan.text(header.domainname), header.domainname.length),
          "setting domainname", brief.plan.text(header.domainname), "setdomainname");
   }
 }
@@ -203,12 +229,15 @@ void enter_running_container(Brief& brief) {
   if ((brief.plan.header().flags & plan_user_namespace) != 0) become_root_of_user_namespace(brief);
   if ((brief.plan.header().process.flags & process_terminal) == 0) return;
   const char* root_path = "/";
-  const long root = need(brief, call(SYS_openat, AT_FDCWD, root_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), doing, nullptr, "open", root_path);
+  const long root =
+      need(brief, call(SYS_openat, AT_FDCWD, root_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), doing,
+           nullptr, "open", root_path);
   set_up_console(brief, static_cast<int>(root), false);
 }
 
 void execute(Brief& brief) {
-  call(SYS_execveat, brief.stub, static_cast<const char*>(""), brief.argv, brief.envp, AT_EMPTY_PATH);
+  call(SYS_execveat, brief.stub, static_cast<const char*>(""), brief.argv, brief.envp,
+       AT_EMPTY_PATH);
 }
 
 }  // namespace

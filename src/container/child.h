@@ -14,18 +14,18 @@ enum class Phase : uint32_t { Born, Namespaces, Mounts, Pivot, Process, Seccomp,
 
 // One byte each over the handshake socket. The child asks, the parent answers `go_on`.
 enum class Signal : char {
-  MapUsers = 'U',   // write my uid_map and gid_map
-  RunHooks = 'H',   // namespaces and mounts stand, the old root is still visible
+  MapUsers = 'U',  // write my uid_map and gid_map
+  RunHooks = 'H',  // namespaces and mounts stand, the old root is still visible
   GoOn = 'g',
 };
 
 // Why a child ended before its execve. The strings are literals or lie in the plan.
 struct ChildFailure {
-  int error_number = 0;           // 0: none
-  const char* doing = nullptr;    // "mounting"
-  const char* noun = nullptr;     // "/proc", or null
-  const char* call = nullptr;     // "fsopen", or null
-  const char* argument = nullptr; // "proc", or null
+  int error_number = 0;            // 0: none
+  const char* doing = nullptr;     // "mounting"
+  const char* noun = nullptr;      // "/proc", or null
+  const char* call = nullptr;      // "fsopen", or null
+  const char* argument = nullptr;  // "proc", or null
 };
 
 // Larger environments of a lookup are refused.
@@ -38,17 +38,17 @@ struct Brief {
   // Descriptors in the child; -1: none.
   int handshake = -1;
   int stub = -1;
-  int console_socket = -1;   // receives the terminal's master
+  int console_socket = -1;      // receives the terminal's master
   int stdio[3] = {-1, -1, -1};  // become 0, 1, 2; -1: inherited
-  int wait = -1;             // the stub waits here before the last execve
-  int report = -1;           // and writes here why it failed; may be `handshake`
-  uint32_t preserved = 0;    // 3 .. 3+preserved-1 go to the program
+  int wait = -1;                // the stub waits here before the last execve
+  int report = -1;              // and writes here why it failed; may be `handshake`
+  uint32_t preserved = 0;       // 3 .. 3+preserved-1 go to the program
 
   // Where the container's cgroup is in the runtime's mount namespace, for MountKind::CgroupTree.
   const char* cgroup_directory = nullptr;
 
-  const int* join_fds = nullptr;   // in the order of PlanHeader::joins
-  bool joined = false;             // the trampoline has joined them already
+  const int* join_fds = nullptr;     // in the order of PlanHeader::joins
+  bool joined = false;               // the trampoline has joined them already
   const int* idmap_trees = nullptr;  // one per MountStep with an idmap, in order
 
   // For a process in a running container: its init, and what of it to join.
@@ -64,9 +64,9 @@ struct Brief {
 
   // From the child.
   ChildFailure failure;
-  char kernel_says[256] = {};         // what a file system context logged about the failure
-  volatile int listener = -1;         // the seccomp notify descriptor, in the child's table
-  volatile int listener_taken = 0;    // set by the parent
+  char kernel_says[256] = {};       // what a file system context logged about the failure
+  volatile int listener = -1;       // the seccomp notify descriptor, in the child's table
+  volatile int listener_taken = 0;  // set by the parent
   volatile uint64_t phase_ns[static_cast<uint32_t>(Phase::count)] = {};
   bool traced = false;
   volatile bool handed_over = false;  // everything of ours is done; what follows is an execve
@@ -87,7 +87,8 @@ struct Brief {
 // Ends the child when `result` is a negative errno; else returns it.
 inline long need(Brief& brief, long result, const char* doing, const char* noun = nullptr,
                  const char* call = nullptr, const char* argument = nullptr) {
-  if (result < 0) [[unlikely]] give_up(brief, result, doing, noun, call, argument);
+  if (result < 0) [[unlikely]]
+    give_up(brief, result, doing, noun, call, argument);
   return result;
 }
 

@@ -1,5 +1,5 @@
-// `tmpcopyup`: a tmpfs starts with a copy of what it covers. Descriptors only, links never followed,
-// bounded depth; runs where nothing may be allocated.
+// `tmpcopyup`: a tmpfs starts with a copy of what it covers. Descriptors only, links never
+// followed, bounded depth; runs where nothing may be allocated.
 #include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>
@@ -30,9 +30,11 @@ bool is_dot_or_dot_dot(const char* name) {
 }
 
 long copy_bytes(int from, int to, const char* name, const struct stat& status) {
-  const long source = call(SYS_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+  const long source =
+      call(SYS_openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
   if (source < 0) return source;
-  long target = call(SYS_openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  long target =
+      call(SYS_openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   long result = target < 0 ? target : 1;
   while (result > 0) {
     constexpr uint32_t chunk = 1u << 20;
@@ -49,7 +51,8 @@ long copy_bytes(int from, int to, const char* name, const struct stat& status) {
 
 long copy_link(int from, int to, const char* name) {
   char target[path_bytes_max];
-  const long length = call(SYS_readlinkat, from, name, static_cast<char*>(target), sizeof target - 1);
+  const long length =
+      call(SYS_readlinkat, from, name, static_cast<char*>(target), sizeof target - 1);
   if (length < 0) return length;
   target[length] = '\0';
   return call(SYS_symlinkat, static_cast<char*>(target), to, name);
@@ -59,10 +62,14 @@ long copy_tree(int from, int to, const char* name, const struct stat& status, in
   if (depth == copy_depth_max) return -ELOOP;
   const long made = call(SYS_mkdirat, to, name, 0700);
   if (made < 0) return made;
-  const long source = call(SYS_openat, from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  const long source =
+      call(SYS_openat, from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
   if (source < 0) return source;
-  const long target = call(SYS_openat, to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-  long result = target < 0 ? target : copy_directory(static_cast<int>(source), static_cast<int>(target), depth + 1);
+  const long target =
+      call(SYS_openat, to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  long result = target < 0
+                    ? target
+                    : copy_directory(static_cast<int>(source), static_cast<int>(target), depth + 1);
   if (target >= 0) {
     if (result == 0) result = call(SYS_fchown, target, status.st_uid, status.st_gid);
     if (result == 0) result = call(SYS_fchmod, target, status.st_mode & 07777);
@@ -73,7 +80,7 @@ long copy_tree(int from, int to, const char* name, const struct stat& status, in
 }
 
 long copy_entry(int from, int to, const char* name, int depth) {
-  struct stat status {};
+  struct stat status{};
   const long found = call(SYS_newfstatat, from, name, &status, AT_SYMLINK_NOFOLLOW);
   if (found < 0) return found;
   long result = 0;

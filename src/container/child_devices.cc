@@ -29,30 +29,37 @@ void close_fd(long fd) { call(SYS_close, fd); }
 
 void bind_host_device(Brief& brief, int root, const char* path) {
   constexpr const char* doing = "binding device";
-  const long tree = need(brief, call(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
-                         doing, path, "open_tree");
-  const long target = need(brief, InRoot(root).ensure_file(path, 0644), doing, path, "opening the destination");
-  need(brief, call(SYS_move_mount, tree, empty_path, target, empty_path,
-                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), doing, path, "move_mount");
+  const long tree =
+      need(brief, call(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), doing,
+           path, "open_tree");
+  const long target =
+      need(brief, InRoot(root).ensure_file(path, 0644), doing, path, "opening the destination");
+  need(brief,
+       call(SYS_move_mount, tree, empty_path, target, empty_path,
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+       doing, path, "move_mount");
   close_fd(tree);
   close_fd(target);
 }
 
 // A node that is there already must be the one asked for (config-linux.md "Devices").
 void accept_existing_device(Brief& brief, int parent, const char* name, const DeviceStep& step) {
-  struct stat status {};
+  struct stat status{};
   const char* path = brief.plan.text(step.path);
-  need(brief, call(SYS_newfstatat, parent, name, &status, AT_SYMLINK_NOFOLLOW), "making device", path, "stat");
+  need(brief, call(SYS_newfstatat, parent, name, &status, AT_SYMLINK_NOFOLLOW), "making device",
+       path, "stat");
   const bool same_kind = (status.st_mode & S_IFMT) == (step.mode & S_IFMT);
   const bool same_number = S_ISFIFO(step.mode) || status.st_rdev == makedev(step.major, step.minor);
-  if (!same_kind || !same_number) give_up(brief, -EEXIST, "making device", path, "another file is there");
+  if (!same_kind || !same_number)
+    give_up(brief, -EEXIST, "making device", path, "another file is there");
 }
 
 void make_device(Brief& brief, int root, const DeviceStep& step) {
   const char* path = brief.plan.text(step.path);
   constexpr const char* doing = "making device";
   const char* name = nullptr;
-  const int parent = static_cast<int>(need(brief, InRoot(root).ensure_parent(path, &name), doing, path, "opening the directory"));
+  const int parent = static_cast<int>(
+      need(brief, InRoot(root).ensure_parent(path, &name), doing, path, "opening the directory"));
   const long made = call(SYS_mknodat, parent, name, step.mode, makedev(step.major, step.minor));
   if (made == -EEXIST) {
     accept_existing_device(brief, parent, name, step);
@@ -61,7 +68,8 @@ void make_device(Brief& brief, int root, const DeviceStep& step) {
   } else {
     need(brief, made, doing, path, "mknod");
     if (step.uid != 0 || step.gid != 0) {
-      need(brief, call(SYS_fchownat, parent, name, step.uid, step.gid, AT_SYMLINK_NOFOLLOW), doing, path, "chown");
+      need(brief, call(SYS_fchownat, parent, name, step.uid, step.gid, AT_SYMLINK_NOFOLLOW), doing,
+           path, "chown");
     }
   }
   close_fd(parent);
@@ -72,13 +80,14 @@ struct Link {
   const char* target;
 };
 constexpr Link links[] = {
-    {"fd", "/proc/self/fd"},         {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
-    {"stderr", "/proc/self/fd/2"},   {"core", "/proc/kcore"},
+    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},
 };
 
 int open_device_directory(Brief& brief, int root) {
-  return static_cast<int>(need(brief, InRoot(root).ensure_directory("/dev", 0755, InRoot::Symlinks::Refuse),
-                               "opening the container's", "/dev"));
+  return static_cast<int>(
+      need(brief, InRoot(root).ensure_directory("/dev", 0755, InRoot::Symlinks::Refuse),
+           "opening the container's", "/dev"));
 }
 
 void make_links(Brief& brief, int root) {
@@ -101,11 +110,12 @@ constexpr const char* making_terminal = "making process.terminal";
 
 int open_multiplexer(Brief& brief, int root) {
   const char* path = "/dev/pts/ptmx";
-  const int master = static_cast<int>(need(brief, InRoot(root).open(path, O_RDWR | O_NOCTTY | O_NOFOLLOW, InRoot::Symlinks::Refuse),
-                                           making_terminal, nullptr, "open", path));
+  const int master = static_cast<int>(
+      need(brief, InRoot(root).open(path, O_RDWR | O_NOCTTY | O_NOFOLLOW, InRoot::Symlinks::Refuse),
+           making_terminal, nullptr, "open", path));
   // CVE-2025-52565: only the kernel's own devpts may hand out the peer.
-  struct statfs status {};
-  struct stat node {};
+  struct statfs status{};
+  struct stat node{};
   if (call(SYS_fstatfs, master, &status) < 0 || status.f_type != DEVPTS_SUPER_MAGIC ||
       call(SYS_fstat, master, &node) < 0 || node.st_rdev != makedev(5, 2)) {
     give_up(brief, -ENODEV, making_terminal, path, "not a terminal multiplexer of devpts");
@@ -118,16 +128,22 @@ void bind_console(Brief& brief, int root, int peer) {
   const char* name = "console";
   const long made = call(SYS_mknodat, devices, name, S_IFREG | 0620, 0);
   if (made != -EEXIST) need(brief, made, making_terminal, "/dev/console", "mknod");
-  const long target = need(brief, call(SYS_openat, devices, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0),
-                           making_terminal, "/dev/console", "open");
-  struct stat status {};
-  if (call(SYS_fstat, target, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) {
+  const long target =
+      need(brief, call(SYS_openat, devices, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0),
+           making_terminal, "/dev/console", "open");
+  struct stat status{};
+  if (call(SYS_fstat, target, &status) < 0 ||
+      !(S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) {
     give_up(brief, -EINVAL, making_terminal, "/dev/console", "neither a file nor a device");
   }
-  const long tree = need(brief, call(SYS_open_tree, peer, empty_path, AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
-                         making_terminal, "/dev/console", "open_tree");
-  need(brief, call(SYS_move_mount, tree, empty_path, target, empty_path,
-                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), making_terminal, "/dev/console", "move_mount");
+  const long tree = need(
+      brief,
+      call(SYS_open_tree, peer, empty_path, AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
+      making_terminal, "/dev/console", "open_tree");
+  need(brief,
+       call(SYS_move_mount, tree, empty_path, target, empty_path,
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+       making_terminal, "/dev/console", "move_mount");
   close_fd(tree);
   close_fd(target);
   close_fd(devices);
@@ -170,12 +186,15 @@ void set_up_console(Brief& brief, int root, bool own_console) {
   const ProcessPlan& plan = brief.plan.header().process;
   const int master = open_multiplexer(brief, root);
   const int unlock = 0;
-  need(brief, call(SYS_ioctl, master, TIOCSPTLCK, &unlock), making_terminal, nullptr, "ioctl", "TIOCSPTLCK");
-  const int peer = static_cast<int>(need(brief, call(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
-                                         making_terminal, nullptr, "ioctl", "TIOCGPTPEER"));
+  need(brief, call(SYS_ioctl, master, TIOCSPTLCK, &unlock), making_terminal, nullptr, "ioctl",
+       "TIOCSPTLCK");
+  const int peer = static_cast<int>(
+      need(brief, call(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
+           making_terminal, nullptr, "ioctl", "TIOCGPTPEER"));
   if (plan.console_rows != 0 || plan.console_columns != 0) {
     const winsize size{plan.console_rows, plan.console_columns, 0, 0};
-    need(brief, call(SYS_ioctl, master, TIOCSWINSZ, &size), making_terminal, nullptr, "ioctl", "TIOCSWINSZ");
+    need(brief, call(SYS_ioctl, master, TIOCSWINSZ, &size), making_terminal, nullptr, "ioctl",
+         "TIOCSWINSZ");
   }
   // The program must be able to open its own terminal again by name.
   if (plan.uid != 0) {

@@ -1,6 +1,6 @@
-// The root of a container: mounts, masks, sysctls and the pivot. All paths that an image or a volume
-// can influence are resolved inside the root and used as descriptors (sys/resolve.h); the host's
-// /proc and /dev/null are opened before the first of them is looked at.
+// The root of a container: mounts, masks, sysctls and the pivot. All paths that an image or a
+// volume can influence are resolved inside the root and used as descriptors (sys/resolve.h); the
+// host's /proc and /dev/null are opened before the first of them is looked at.
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -21,12 +21,12 @@ constexpr const char* empty_path = "";
 constexpr const char* mounting = "mounting";
 
 bool is_on(int fd, long magic) {
-  struct statfs status {};
+  struct statfs status{};
   return call(SYS_fstatfs, fd, &status) == 0 && status.f_type == magic;
 }
 
 bool is_directory(int fd) {
-  struct stat status {};
+  struct stat status{};
   return call(SYS_fstat, fd, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
@@ -135,13 +135,15 @@ class Mounter {
       for (bool escaped = false; *list != '\0' && (escaped || *list != ':'); ++list) {
         escaped = !escaped && *list == '\\';
         if (escaped) continue;
-        if (length == sizeof piece - 1) give_up(brief_, -ENAMETOOLONG, mounting, destination_, "fsconfig", "lowerdir");
+        if (length == sizeof piece - 1)
+          give_up(brief_, -ENAMETOOLONG, mounting, destination_, "fsconfig", "lowerdir");
         piece[length++] = *list;
       }
       piece[length] = '\0';
       if (*list == ':') ++list;
       const char* key = "lowerdir+";
-      const long result = call(SYS_fsconfig, context, FSCONFIG_SET_STRING, key, static_cast<char*>(piece), 0);
+      const long result =
+          call(SYS_fsconfig, context, FSCONFIG_SET_STRING, key, static_cast<char*>(piece), 0);
       if (result == -EINVAL) return false;
       if (result < 0) give_up_context(context, result, key);
     }
@@ -159,7 +161,8 @@ class Mounter {
     uint32_t length = 0;
     const auto put = [&](const char* from) {
       while (*from != '\0') {
-        if (length == sizeof data - 1) give_up(brief_, -E2BIG, mounting, destination_, "mount", "options");
+        if (length == sizeof data - 1)
+          give_up(brief_, -E2BIG, mounting, destination_, "mount", "options");
         data[length++] = *from++;
       }
     };
@@ -186,7 +189,8 @@ class Mounter {
   void mount_new() {
     const int target = open_directory_target();
     const char* type = text(step_->type);
-    const int context = static_cast<int>(check(call(SYS_fsopen, type, FSOPEN_CLOEXEC), "fsopen", type));
+    const int context =
+        static_cast<int>(check(call(SYS_fsopen, type, FSOPEN_CLOEXEC), "fsopen", type));
     configure(context, "source", text(step_->source));
     for (const OptionStep& option : brief_.plan.items(step_->options)) {
       if (!is_long_overlay_option(option)) {
@@ -214,7 +218,8 @@ class Mounter {
     close_fd(context);
     if (step_->copy_up != 0) {
       const long source = check(call(SYS_openat, target, static_cast<const char*>("."),
-                                     O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), "open", destination_);
+                                     O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
+                                "open", destination_);
       check(copy_directory(static_cast<int>(source), mount, 0), "copying up");
       close_fd(source);
     }
@@ -225,7 +230,8 @@ class Mounter {
     close_fd(mount);
   }
 
-  // A read-only /dev still gets its nodes (see readonly_device_directory), a copied-up tmpfs its files.
+  // A read-only /dev still gets its nodes (see readonly_device_directory), a copied-up tmpfs its
+  // files.
   bool fill_before_readonly() const {
     return step_->copy_up != 0 || same_text(destination_, "/dev");
   }
@@ -266,14 +272,15 @@ class Mounter {
   }
 
   int open_file_target() {
-    const long target = check(InRoot(root_).ensure_file(destination_, 0755), "opening the destination");
+    const long target =
+        check(InRoot(root_).ensure_file(destination_, 0755), "opening the destination");
     refuse_cover_of_proc(static_cast<int>(target));
     return static_cast<int>(target);
   }
 
   void remount() {
-    const int target =
-        static_cast<int>(check(InRoot(root_).open(destination_, O_PATH), "opening the destination"));
+    const int target = static_cast<int>(
+        check(InRoot(root_).open(destination_, O_PATH), "opening the destination"));
     set_attributes(target, step_->attributes_set, step_->attributes_clear, 0);
     set_attributes(target, step_->tree_attributes_set, step_->tree_attributes_clear, AT_RECURSIVE);
     set_propagation(target);
@@ -321,17 +328,21 @@ void set_sysctls(Brief& brief) {
   if (sysctls.empty()) return;
   constexpr const char* doing = "setting sysctl";
   const char* host_path = "/proc/sys";
-  long proc_sys = need(brief, call(SYS_openat, AT_FDCWD, host_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0),
-                       doing, nullptr, "open", host_path);
-  if (!is_on(static_cast<int>(proc_sys), PROC_SUPER_MAGIC)) give_up(brief, -EPERM, doing, nullptr, "/proc is not procfs");
+  long proc_sys =
+      need(brief, call(SYS_openat, AT_FDCWD, host_path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), doing,
+           nullptr, "open", host_path);
+  if (!is_on(static_cast<int>(proc_sys), PROC_SUPER_MAGIC))
+    give_up(brief, -EPERM, doing, nullptr, "/proc is not procfs");
   for (const SysctlStep& step : sysctls) {
     const char* path = brief.plan.text(step.path);
     long file = open_sysctl(static_cast<int>(proc_sys), path);
     if (file == -EROFS) {
       const long mount = need(brief, open_private_proc(), doing, path, "fsmount", "proc");
       close_fd(proc_sys);
-      proc_sys = need(brief, call(SYS_openat, mount, static_cast<const char*>("sys"),
-                                  O_PATH | O_DIRECTORY | O_CLOEXEC, 0), doing, path, "open", "sys");
+      proc_sys = need(brief,
+                      call(SYS_openat, mount, static_cast<const char*>("sys"),
+                           O_PATH | O_DIRECTORY | O_CLOEXEC, 0),
+                      doing, path, "open", "sys");
       close_fd(mount);
       file = open_sysctl(static_cast<int>(proc_sys), path);
     }
@@ -346,7 +357,8 @@ void set_sysctls(Brief& brief) {
 // --- masks and read-only paths ------------------------------------------------------------------
 
 long clone_mount(int fd, unsigned flags) {
-  return call(SYS_open_tree, fd, empty_path, AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
+  return call(SYS_open_tree, fd, empty_path,
+              AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags);
 }
 
 long attach_onto(long mount, long target) {
@@ -354,8 +366,8 @@ long attach_onto(long mount, long target) {
               MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-// Files are covered with the null device, directories with one empty read-only tmpfs, shared by all:
-// the first directory gets the mount itself, the others clones of it.
+// Files are covered with the null device, directories with one empty read-only tmpfs, shared by
+// all: the first directory gets the mount itself, the others clones of it.
 class Masker {
  public:
   Masker(Brief& brief, int null_device) : brief_(brief), null_device_(null_device) {}
@@ -371,7 +383,8 @@ class Masker {
     // Looking first is worth it: a clone that is closed unattached costs an RCU grace period.
     if (target == -ENOENT || target == -ENOTDIR) return;
     check(target, "opening the path");
-    const long cover = is_directory(static_cast<int>(target)) ? cover_directory() : clone_mount(null_device_, 0);
+    const long cover =
+        is_directory(static_cast<int>(target)) ? cover_directory() : clone_mount(null_device_, 0);
     check(cover, "open_tree");
     check(attach_onto(cover, target), "move_mount");
     if (cover != empty_directory_) close_fd(cover);
@@ -385,11 +398,13 @@ class Masker {
 
   long cover_directory() {
     if (empty_directory_ >= 0) return clone_mount(static_cast<int>(empty_directory_), 0);
-    const long context = check(call(SYS_fsopen, static_cast<const char*>("tmpfs"), FSOPEN_CLOEXEC), "fsopen");
+    const long context =
+        check(call(SYS_fsopen, static_cast<const char*>("tmpfs"), FSOPEN_CLOEXEC), "fsopen");
     check(call(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), "fsconfig");
-    empty_directory_ = check(call(SYS_fsmount, context, FSMOUNT_CLOEXEC,
-                                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
-                             "fsmount");
+    empty_directory_ =
+        check(call(SYS_fsmount, context, FSMOUNT_CLOEXEC,
+                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
+              "fsmount");
     close_fd(context);
     return empty_directory_;
   }
@@ -405,10 +420,12 @@ void make_readonly(Brief& brief, int root, const char* path) {
   const long target = InRoot(root).open(path, O_PATH);
   if (target == -ENOENT || target == -ENOTDIR) return;
   need(brief, target, doing, path, "opening the path");
-  const long tree = need(brief, clone_mount(static_cast<int>(target), AT_RECURSIVE), doing, path, "open_tree");
+  const long tree =
+      need(brief, clone_mount(static_cast<int>(target), AT_RECURSIVE), doing, path, "open_tree");
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY;
-  need(brief, call(SYS_mount_setattr, tree, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
+  need(brief,
+       call(SYS_mount_setattr, tree, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
        doing, path, "mount_setattr");
   need(brief, attach_onto(tree, target), doing, path, "move_mount");
   close_fd(tree);
@@ -421,10 +438,12 @@ int open_null_device(Brief& brief) {
   const char* path = "/dev/null";
   const long fd = need(brief, call(SYS_openat, AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0),
                        "masking paths", nullptr, "open", path);
-  struct stat status {};
+  struct stat status{};
   constexpr uint64_t null_device = 1 << 8 | 3;
-  if (call(SYS_fstat, fd, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != null_device) {
-    give_up(brief, -ENODEV, "masking paths", nullptr, "the host's /dev/null is not the null device");
+  if (call(SYS_fstat, fd, &status) < 0 || !S_ISCHR(status.st_mode) ||
+      status.st_rdev != null_device) {
+    give_up(brief, -ENODEV, "masking paths", nullptr,
+            "the host's /dev/null is not the null device");
   }
   return static_cast<int>(fd);
 }
@@ -435,7 +454,8 @@ void set_root_attributes(Brief& brief, int root) {
   if ((header.flags & plan_root_readonly) != 0) attributes.attr_set = MOUNT_ATTR_RDONLY;
   attributes.propagation = header.root_propagation;
   if (attributes.attr_set == 0 && attributes.propagation == 0) return;
-  need(brief, call(SYS_mount_setattr, root, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
+  need(brief,
+       call(SYS_mount_setattr, root, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
        "setting the attributes of the root", nullptr, "mount_setattr");
 }
 
@@ -445,10 +465,12 @@ void readonly_device_directory(Brief& brief, int root) {
         !same_text(brief.plan.text(step.destination), "/dev")) {
       continue;
     }
-    const long target = need(brief, InRoot(root).open("/dev", O_PATH | O_DIRECTORY), mounting, "/dev");
+    const long target =
+        need(brief, InRoot(root).open("/dev", O_PATH | O_DIRECTORY), mounting, "/dev");
     mount_attr attributes{};
     attributes.attr_set = MOUNT_ATTR_RDONLY;
-    need(brief, call(SYS_mount_setattr, target, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
+    need(brief,
+         call(SYS_mount_setattr, target, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
          mounting, "/dev", "mount_setattr");
     close_fd(target);
   }
@@ -460,20 +482,23 @@ constexpr const char* preparing_root = "preparing root.path";
 
 int open_root_directory(Brief& brief) {
   const char* path = brief.plan.text(brief.plan.header().root);
-  return static_cast<int>(need(brief, call(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0),
-                               preparing_root, path, "open"));
+  return static_cast<int>(
+      need(brief, call(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0),
+           preparing_root, path, "open"));
 }
 
-// A mount of its own over the root directory, which pivot_root wants and which can be made read-only
-// without touching the host's.
+// A mount of its own over the root directory, which pivot_root wants and which can be made
+// read-only without touching the host's.
 int mount_root(Brief& brief) {
   const PlanHeader& header = brief.plan.header();
   const char* path = brief.plan.text(header.root);
   const char* none = nullptr;
-  need(brief, call(SYS_mount, none, static_cast<const char*>("/"), none, header.start_propagation, none),
+  need(brief,
+       call(SYS_mount, none, static_cast<const char*>("/"), none, header.start_propagation, none),
        preparing_root, path, "mount", "propagation of /");
   const int directory = open_root_directory(brief);
-  const long root = need(brief, clone_mount(directory, AT_RECURSIVE), preparing_root, path, "open_tree");
+  const long root =
+      need(brief, clone_mount(directory, AT_RECURSIVE), preparing_root, path, "open_tree");
   need(brief, attach_onto(root, directory), preparing_root, path, "move_mount");
   close_fd(directory);
   return static_cast<int>(root);
@@ -488,7 +513,9 @@ void enter_root(Brief& brief, int root) {
   if (!new_mount_namespace) {
     need(brief, call(SYS_chroot, here), doing, nullptr, "chroot");
   } else if ((header.flags & plan_no_pivot) != 0) {
-    need(brief, call(SYS_move_mount, root, empty_path, AT_FDCWD, static_cast<const char*>("/"), MOVE_MOUNT_F_EMPTY_PATH),
+    need(brief,
+         call(SYS_move_mount, root, empty_path, AT_FDCWD, static_cast<const char*>("/"),
+              MOVE_MOUNT_F_EMPTY_PATH),
          doing, nullptr, "move_mount");
     need(brief, call(SYS_chroot, here), doing, nullptr, "chroot");
   } else {
@@ -531,7 +558,8 @@ void set_up_root(Brief& brief) {
     close_fd(root);
     return;
   }
-  call(SYS_umask, 0);  // modes of the plan are meant as they stand; the process's own umask comes last
+  call(SYS_umask,
+       0);  // modes of the plan are meant as they stand; the process's own umask comes last
   const int null_device = header.masked_paths.count > 0 ? open_null_device(brief) : -1;
   const int root = mount_root(brief);
   mount_everything(brief, root);
@@ -547,7 +575,8 @@ void set_up_root(Brief& brief) {
   }
   if (header.masked_paths.count > 0) {
     Masker masker(brief, null_device);
-    for (const Text path : brief.plan.items(header.masked_paths)) masker.mask(root, brief.plan.text(path));
+    for (const Text path : brief.plan.items(header.masked_paths))
+      masker.mask(root, brief.plan.text(path));
     close_fd(null_device);
   }
   set_root_attributes(brief, root);

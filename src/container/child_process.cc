@@ -53,7 +53,8 @@ void write_oom_score(Brief& brief) {
   const uint32_t length = put_number(text, process_of(brief).oom_score_adj);
   const long file = need(brief, call(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0), doing,
                          nullptr, "open", path);
-  need(brief, call(SYS_write, file, static_cast<char*>(text), length), doing, nullptr, "write", path);
+  need(brief, call(SYS_write, file, static_cast<char*>(text), length), doing, nullptr, "write",
+       path);
   call(SYS_close, file);
 }
 
@@ -82,13 +83,13 @@ void set_scheduling(Brief& brief) {
     call(SYS_sched_setaffinity, 0, sizeof every, static_cast<uint64_t*>(every));
   }
   if (has(brief, process_scheduler)) {
-    need(brief, call(SYS_sched_setattr, 0, &plan.scheduler, 0), "setting process.scheduler", nullptr,
-         "sched_setattr");
+    need(brief, call(SYS_sched_setattr, 0, &plan.scheduler, 0), "setting process.scheduler",
+         nullptr, "sched_setattr");
   }
   if (has(brief, process_io_priority)) {
     constexpr int who_process = 1;  // IOPRIO_WHO_PROCESS
-    need(brief, call(SYS_ioprio_set, who_process, 0, plan.io_priority), "setting process.ioPriority",
-         nullptr, "ioprio_set");
+    need(brief, call(SYS_ioprio_set, who_process, 0, plan.io_priority),
+         "setting process.ioPriority", nullptr, "ioprio_set");
   }
 }
 
@@ -184,9 +185,9 @@ void change_ids(Brief& brief) {
   need(brief, call(SYS_setresuid, plan.uid, plan.uid, plan.uid), doing, nullptr, "setresuid");
 }
 
-// Loading a filter without no_new_privs takes CAP_SYS_ADMIN until the load, which is after all else.
-// It is left in the permitted set only: the execve of the stub recomputes that set from the bounding
-// and inheritable ones, so the program never sees it.
+// Loading a filter without no_new_privs takes CAP_SYS_ADMIN until the load, which is after all
+// else. It is left in the permitted set only: the execve of the stub recomputes that set from the
+// bounding and inheritable ones, so the program never sees it.
 void change_credentials(Brief& brief) {
   const ProcessPlan& plan = process_of(brief);
   const uint64_t have = permitted_now(brief);
@@ -197,7 +198,8 @@ void change_credentials(Brief& brief) {
   masks.ambient &= masks.permitted & masks.inheritable;
 
   drop_bounding_set(brief, plan.capabilities.bounding);
-  need(brief, call(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0), "keeping capabilities", nullptr, "prctl");
+  need(brief, call(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0), "keeping capabilities", nullptr,
+       "prctl");
   change_ids(brief);
 
   const bool filter_needs_admin =
@@ -207,7 +209,8 @@ void change_credentials(Brief& brief) {
   now.permitted |= for_the_filter;
   now.effective |= for_the_filter;
   set_capabilities(brief, now);
-  need(brief, call(SYS_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0), "keeping capabilities", nullptr, "prctl");
+  need(brief, call(SYS_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0), "keeping capabilities", nullptr,
+       "prctl");
 
   call(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   for (int capability = 0; capability < 64 && masks.ambient >> capability != 0; ++capability) {
@@ -229,7 +232,9 @@ class PasswordFile {
     uint32_t length = 0;
     while (true) {
       if (at_ == filled_) {
-        const long got = total_ < bytes_max ? call(SYS_read, file_, static_cast<char*>(buffer_), sizeof buffer_) : 0;
+        const long got = total_ < bytes_max
+                             ? call(SYS_read, file_, static_cast<char*>(buffer_), sizeof buffer_)
+                             : 0;
         if (got <= 0) {
           line_[length] = '\0';
           return length == 0 ? nullptr : line_;
@@ -272,7 +277,7 @@ void find_home(Brief& brief) {
   const long file = call(SYS_openat, AT_FDCWD, static_cast<const char*>("/etc/passwd"),
                          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
   if (file < 0) return;
-  struct stat status {};
+  struct stat status{};
   if (call(SYS_fstat, file, &status) == 0 && S_ISREG(status.st_mode)) {
     char uid[24];
     const uint32_t digits = put_number(uid, process_of(brief).uid);
@@ -304,7 +309,8 @@ void verify_working_directory(Brief& brief) {
   need(brief, call(SYS_getcwd, static_cast<char*>(path), sizeof path), "changing to process.cwd",
        brief.plan.text(process_of(brief).cwd), "getcwd");
   if (path[0] != '/') {
-    give_up(brief, -ENOENT, "process.cwd is outside of the container", brief.plan.text(process_of(brief).cwd));
+    give_up(brief, -ENOENT, "process.cwd is outside of the container",
+            brief.plan.text(process_of(brief).cwd));
   }
 }
 
@@ -316,7 +322,7 @@ constexpr const char* finding = "exec";
 
 // Whether `path` is a regular file that this process, as it is now, may execute.
 long check_executable(const char* path) {
-  struct stat status {};
+  struct stat status{};
   const long result = call(SYS_newfstatat, AT_FDCWD, path, &status, 0);
   if (result < 0) return result;
   if (S_ISDIR(status.st_mode)) return -EISDIR;
@@ -344,8 +350,8 @@ bool join_path(Brief& brief, const char* directory, uint32_t length, const char*
   return true;
 }
 
-// As execvp would, but here, where the answer can still be reported in words. The texts are the ones
-// callers of runc look for to tell exit status 126 from 127.
+// As execvp would, but here, where the answer can still be reported in words. The texts are the
+// ones callers of runc look for to tell exit status 126 from 127.
 const char* find_program(Brief& brief) {
   const ProcessPlan& plan = process_of(brief);
   const char* name = plan.program ? brief.plan.text(plan.program)
@@ -429,7 +435,8 @@ void set_up_process(Brief& brief) {
   set_scheduling(brief);
   set_memory_policy(brief);
   if (has(brief, process_personality)) {
-    need(brief, call(SYS_personality, plan.personality), "setting linux.personality", nullptr, "personality");
+    need(brief, call(SYS_personality, plan.personality), "setting linux.personality", nullptr,
+         "personality");
   }
   add_home(brief);
   // As root first: the directory may be one that only root can enter; then as the user, who may be
@@ -441,7 +448,8 @@ void set_up_process(Brief& brief) {
   }
   change_credentials(brief);
   if (as_root < 0) {
-    need(brief, change_directory(brief), "changing to process.cwd", brief.plan.text(plan.cwd), "chdir");
+    need(brief, change_directory(brief), "changing to process.cwd", brief.plan.text(plan.cwd),
+         "chdir");
   }
   verify_working_directory(brief);
   hand_over_to_stub(brief, find_program(brief));

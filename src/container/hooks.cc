@@ -39,7 +39,8 @@ struct HookChild {
 [[noreturn]] void run_hook_child(const HookChild& child) {
   constexpr int cannot_execute = 126;
   ::setsid();
-  const bool joined = child.namespaces == 0 || ::setns(child.process, static_cast<int>(child.namespaces)) == 0;
+  const bool joined =
+      child.namespaces == 0 || ::setns(child.process, static_cast<int>(child.namespaces)) == 0;
   const bool placed = joined && ::chdir("/") == 0 && ::dup2(child.input, 0) == 0 &&
                       ::dup2(child.output, 1) == 1 && ::dup2(child.output, 2) == 2;
   if (placed) {
@@ -58,16 +59,16 @@ std::vector<char*> pointers(const PlanView& plan, Array<Text> texts) {
   return result;
 }
 
-// Waits for the child until the deadline; then kills it and what it started in its session.
-Result<int> wait_with_deadline(pid_t pid, uint32_t timeout_s) {
-  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) return fail_errno(errno, "pidfd_open");
+}  // namespace
+
+Result<int> reap_within(pid_t pid, const Fd& pidfd, uint32_t timeout_s) {
   timespec start{};
   ::clock_gettime(CLOCK_MONOTONIC, &start);
   while (timeout_s > 0) {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t spent_ms = (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1'000'000;
+    const int64_t spent_ms =
+        (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1'000'000;
     const int64_t left_ms = int64_t{timeout_s} * 1000 - spent_ms;
     pollfd one{pidfd.get(), POLLIN, 0};
     if (left_ms > 0) {
@@ -82,9 +83,13 @@ Result<int> wait_with_deadline(pid_t pid, uint32_t timeout_s) {
   return reap(pidfd);
 }
 
+namespace {
+
 std::string last_output(const Fd& output) {
   const off_t size = ::lseek(output.get(), 0, SEEK_END);
-  const off_t from = size > static_cast<off_t>(output_bytes_shown) ? size - static_cast<off_t>(output_bytes_shown) : 0;
+  const off_t from = size > static_cast<off_t>(output_bytes_shown)
+                         ? size - static_cast<off_t>(output_bytes_shown)
+                         : 0;
   std::string text(static_cast<size_t>(size - from), '\0');
   const ssize_t got = ::pread(output.get(), text.data(), text.size(), from);
   text.resize(got < 0 ? 0 : static_cast<size_t>(got));
@@ -92,20 +97,24 @@ std::string last_output(const Fd& output) {
   return text;
 }
 
-Result<> run_hook(const PlanView& plan, const HookStep& hook, const Fd& input, const HookPlace& place) {
+Result<> run_hook(const PlanView& plan, const HookStep& hook, const Fd& input,
+                  const HookPlace& place) {
   const Fd program = TRY(sys::open_at(sys::working_directory, plan.text(hook.path), O_PATH));
   const Fd output(::memfd_create("hook-output", MFD_CLOEXEC));
   if (!output) return fail_errno(errno, "memfd_create");
   std::vector<char*> args = pointers(plan, hook.args);
   std::vector<char*> env = pointers(plan, hook.env);
-  const HookChild child{program.get(), input.get(), output.get(),
-                        place.process == nullptr ? -1 : place.process->get(), place.namespaces,
-                        args.data(), env.data()};
+  const HookChild child{program.get(),    input.get(),
+                        output.get(),     place.process == nullptr ? -1 : place.process->get(),
+                        place.namespaces, args.data(),
+                        env.data()};
   ::lseek(input.get(), 0, SEEK_SET);
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno(errno, "fork");
   if (pid == 0) run_hook_child(child);
-  const int status = TRY(wait_with_deadline(pid, hook.timeout_s));
+  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return fail_errno(errno, "pidfd_open");
+  const int status = TRY(reap_within(pid, pidfd, hook.timeout_s));
   if (status == 0) return {};
   std::string how = WIFSIGNALED(status) ? cat("killed by signal ", WTERMSIG(status))
                                         : cat("exit status ", WEXITSTATUS(status));
@@ -135,20 +144,24 @@ bool has_hooks(const PlanView& plan, HookKind kind) {
   return false;
 }
 
-Result<> run_hooks(const PlanView& plan, HookKind kind, std::string_view state_json, const HookPlace& place) {
+Result<> run_hooks(const PlanView& plan, HookKind kind, std::string_view state_json,
+                   const HookPlace& place) {
   if (!has_hooks(plan, kind)) return {};
   const Fd input = TRY(sys::make_sealed_memory_file("hook-input", state_json, false));
   size_t index = 0;
+  Result<> first_failure;
   for (const HookStep& hook : plan.items(plan.header().hooks)) {
     if (hook.kind != kind) continue;
-    const auto which = [&] { return cat("hooks.", to_string(kind), "[", index, "]: '", plan.view(hook.path), "'"); };
+    const auto which = [&] {
+      return cat("hooks.", to_string(kind), "[", index, "]: '", plan.view(hook.path), "'");
+    };
     Result<> ran = run_hook(plan, hook, input, place).context(which);
-    // Every poststop hook gets its turn (runtime.md, step 13).
-    if (!ran && kind != HookKind::Poststop) return ran;
-    if (!ran) return ran;
+    if (!ran && first_failure) first_failure = std::move(ran);
+    // Every poststop hook gets its turn all the same (runtime.md, step 13).
+    if (!first_failure && kind != HookKind::Poststop) break;
     ++index;
   }
-  return {};
+  return first_failure;
 }
 
 }  // namespace nacelle::container

@@ -106,12 +106,15 @@ std::string errno_words(int error_number) {
 Error program_error(int error_number, std::string_view program) {
   // The texts are runc's: its callers choose exit status 126 or 127 by them.
   if (error_number == ENODATA) {
-    return Error(Kind::NotFound, cat("exec: \"", program, "\": executable file not found in $PATH"));
+    return Error(Kind::NotFound,
+                 cat("exec: \"", program, "\": executable file not found in $PATH"));
   }
   if (error_number == ENOENT) {
-    return Error(Kind::NotFound, cat("exec: \"", program, "\": stat ", program, ": no such file or directory"));
+    return Error(Kind::NotFound,
+                 cat("exec: \"", program, "\": stat ", program, ": no such file or directory"));
   }
-  return Error(kind_of_errno(error_number), cat("exec: \"", program, "\": ", errno_words(error_number)));
+  return Error(kind_of_errno(error_number),
+               cat("exec: \"", program, "\": ", errno_words(error_number)));
 }
 
 uint64_t namespace_type(const Fd& fd) {
@@ -127,16 +130,20 @@ Result<Fd> make_user_namespace(std::string_view uid_map, std::string_view gid_ma
   arguments.pidfd = reinterpret_cast<uintptr_t>(&raw_pidfd);
   arguments.exit_signal = SIGCHLD;
   const long pid = sys::call(SYS_clone3, &arguments, sizeof arguments);
-  if (pid < 0) return fail_errno(static_cast<int>(-pid), "making a user namespace for idmap: clone3");
+  if (pid < 0)
+    return fail_errno(static_cast<int>(-pid), "making a user namespace for idmap: clone3");
   if (pid == 0) {
     while (true) sys::call(SYS_pause);
   }
   const Fd pidfd(raw_pidfd);
   const std::string directory = cat("/proc/", pid);
-  Result<Fd> opened = sys::open_at(sys::working_directory, cat(directory, "/ns/user").c_str(), O_RDONLY);
-  Result<> mapped = sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(), uid_map);
+  Result<Fd> opened =
+      sys::open_at(sys::working_directory, cat(directory, "/ns/user").c_str(), O_RDONLY);
+  Result<> mapped =
+      sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(), uid_map);
   if (mapped) {
-    mapped = sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), gid_map);
+    mapped =
+        sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), gid_map);
   }
   sys::call(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
   TRY(reap(pidfd));
@@ -148,7 +155,8 @@ Result<Fd> make_user_namespace(std::string_view uid_map, std::string_view gid_ma
 
 Result<int> reap(const Fd& pidfd) {
   siginfo_t info{};
-  while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED) < 0) {
+  while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED) <
+         0) {
     if (errno != EINTR) return fail_errno(errno, "waitid");
   }
   // A wait status as wait(2) gives it: the code, or the signal and whether there is a core.
@@ -162,9 +170,9 @@ bool Launch::child_needs_own_memory() const {
   return (namespaces & CLONE_NEWTIME) != 0;
 }
 
-// New namespaces belong to the user namespace of their maker, and a task that has entered a new user
-// namespace may no longer join the host's others. So a joined user namespace is entered, and with a
-// new one all others are joined, before the clone that makes the container's first process.
+// New namespaces belong to the user namespace of their maker, and a task that has entered a new
+// user namespace may no longer join the host's others. So a joined user namespace is entered, and
+// with a new one all others are joined, before the clone that makes the container's first process.
 bool Launch::needs_trampoline() const {
   const auto joins = plan_.items(plan_.header().joins);
   if (joins.empty()) return false;
@@ -180,7 +188,8 @@ Result<> Launch::open_joins() {
     const char* path = plan_.text(join.path);
     Fd fd = TRY(sys::open_at(sys::working_directory, path, O_RDONLY).context("joining namespace"));
     if (namespace_type(fd) != join.type) {
-      return fail(Kind::Invalid, cat("linux.namespaces: '", path, "' is not a namespace of that type"));
+      return fail(Kind::Invalid,
+                  cat("linux.namespaces: '", path, "' is not a namespace of that type"));
     }
     join_numbers_.push_back(fd.get());
     joins_.push_back(std::move(fd));
@@ -196,18 +205,22 @@ Result<> Launch::make_idmap_trees() {
     const Fd users = TRY(make_user_namespace(plan_.view(map.uid_map), plan_.view(map.gid_map)));
     const char* source = plan_.text(step.source);
     const int recursive = step.kind == MountKind::BindTree ? AT_RECURSIVE : 0;
-    const long raw = sys::call(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
+    const long raw =
+        sys::call(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
     if (raw < 0) {
-      return fail_errno(static_cast<int>(-raw), cat("mounting '", plan_.text(step.destination), "': open_tree '", source, "'"));
+      return fail_errno(static_cast<int>(-raw), cat("mounting '", plan_.text(step.destination),
+                                                    "': open_tree '", source, "'"));
     }
     Fd tree(static_cast<int>(raw));
     mount_attr attributes{};
     attributes.attr_set = MOUNT_ATTR_IDMAP;
     attributes.userns_fd = static_cast<uint64_t>(users.get());
     const int all = step.idmap_recursive != 0 ? AT_RECURSIVE : 0;
-    const long set = sys::call(SYS_mount_setattr, tree.get(), static_cast<const char*>(""), AT_EMPTY_PATH | all, &attributes, sizeof attributes);
+    const long set = sys::call(SYS_mount_setattr, tree.get(), static_cast<const char*>(""),
+                               AT_EMPTY_PATH | all, &attributes, sizeof attributes);
     if (set < 0) {
-      return fail_errno(static_cast<int>(-set), cat("mounting '", plan_.text(step.destination), "': idmap of '", source, "'"));
+      return fail_errno(static_cast<int>(-set), cat("mounting '", plan_.text(step.destination),
+                                                    "': idmap of '", source, "'"));
     }
     idmap_numbers_.push_back(tree.get());
     idmap_trees_.push_back(std::move(tree));
@@ -225,10 +238,12 @@ Result<> Launch::make_brief() {
   brief_->plan = plan_;
 
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return fail_errno(errno, "socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+    return fail_errno(errno, "socketpair");
   handshake_ = Fd(ends[0]);
   child_end_ = Fd(ends[1]);
-  const std::string_view stub(nacelle_stub_begin, static_cast<size_t>(nacelle_stub_end - nacelle_stub_begin));
+  const std::string_view stub(nacelle_stub_begin,
+                              static_cast<size_t>(nacelle_stub_end - nacelle_stub_begin));
   stub_ = TRY(sys::make_sealed_memory_file("nacelle-stub", stub, true));
 
   brief_->handshake = child_end_.get();
@@ -268,8 +283,8 @@ struct Trampoline {
   const int* joins;
   const JoinStep* steps;
   size_t count;
-  long result;       // of the inner clone3, or a negative errno
-  uint64_t failed;   // the type of the namespace that could not be joined
+  long result;      // of the inner clone3, or a negative errno
+  uint64_t failed;  // the type of the namespace that could not be joined
 };
 
 // Joins what the host's credentials may join first, the user namespace then, and with the
@@ -293,7 +308,8 @@ long join_all(Trampoline& trampoline) {
   };
   const long first = try_all(false);
   bool has_user = false;
-  for (size_t i = 0; i < trampoline.count; ++i) has_user |= trampoline.steps[i].type == CLONE_NEWUSER;
+  for (size_t i = 0; i < trampoline.count; ++i)
+    has_user |= trampoline.steps[i].type == CLONE_NEWUSER;
   if (!has_user) return first;
   const long user = try_all(true);
   return user < 0 ? user : try_all(false);
@@ -346,7 +362,8 @@ Result<> Launch::clone_child() {
   }
   clone_args arguments{};
   int raw_pidfd = -1;
-  arguments.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (plan_.header().new_namespaces & namespaces_by_clone);
+  arguments.flags =
+      CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (plan_.header().new_namespaces & namespaces_by_clone);
   arguments.pidfd = reinterpret_cast<uintptr_t>(&raw_pidfd);
   arguments.exit_signal = SIGCHLD;
   const bool own_memory = child_needs_own_memory();
@@ -397,14 +414,18 @@ Launch::~Launch() {
   }
 }
 
-uint64_t Launch::phase_ns(Phase phase) const { return brief_->phase_ns[static_cast<uint32_t>(phase)]; }
+uint64_t Launch::phase_ns(Phase phase) const {
+  return brief_->phase_ns[static_cast<uint32_t>(phase)];
+}
 
 Result<> Launch::write_id_maps() {
   const PlanHeader& header = plan_.header();
   const std::string directory = cat("/proc/", pid_);
-  TRY(sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(), plan_.view(header.uid_map))
+  TRY(sys::write_file_at(sys::working_directory, cat(directory, "/uid_map").c_str(),
+                         plan_.view(header.uid_map))
           .context("linux.uidMappings"));
-  return sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), plan_.view(header.gid_map))
+  return sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(),
+                            plan_.view(header.gid_map))
       .context("linux.gidMappings");
 }
 
@@ -415,7 +436,8 @@ Result<> Launch::go_on() {
     return {};
   }
   const char byte = static_cast<char>(Signal::GoOn);
-  if (::send(handshake_.get(), &byte, 1, MSG_NOSIGNAL) != 1) return fail_errno(errno, "answering the container's process");
+  if (::send(handshake_.get(), &byte, 1, MSG_NOSIGNAL) != 1)
+    return fail_errno(errno, "answering the container's process");
   return {};
 }
 
@@ -436,8 +458,10 @@ Result<Launch::Event> Launch::next_event() {
   while (true) {
     TRY(wait_readable());
     if (!listener_passed_ && brief_->listener >= 0) {
-      const long fd = sys::call(SYS_pidfd_getfd, pidfd_.get(), static_cast<int>(brief_->listener), 0);
-      if (fd < 0) return fail_errno(static_cast<int>(-fd), "linux.seccomp.listenerPath: pidfd_getfd");
+      const long fd =
+          sys::call(SYS_pidfd_getfd, pidfd_.get(), static_cast<int>(brief_->listener), 0);
+      if (fd < 0)
+        return fail_errno(static_cast<int>(-fd), "linux.seccomp.listenerPath: pidfd_getfd");
       listener_ = Fd(static_cast<int>(fd));
       return Event::Listener;
     }
@@ -465,7 +489,8 @@ Result<Launch::Event> Launch::handle_end() {
     const auto args = plan_.items(plan_.header().process.args);
     const std::string_view program = argv_[0] != nullptr ? argv_[0] : plan_.text(args[0]);
     end_child();
-    return std::unexpected(Error(kind_of_errno(stub_errno), cat("exec ", program, ": ", errno_words(stub_errno))));
+    return std::unexpected(
+        Error(kind_of_errno(stub_errno), cat("exec ", program, ": ", errno_words(stub_errno))));
   }
   if (!brief_->handed_over) {
     const int status = TRY(reap(pidfd_));
@@ -479,7 +504,8 @@ Result<Launch::Event> Launch::handle_end() {
 }
 
 Error Launch::explain(const ChildFailure& failure) const {
-  if (std::string_view(failure.doing) == "exec") return program_error(failure.error_number, failure.noun);
+  if (std::string_view(failure.doing) == "exec")
+    return program_error(failure.error_number, failure.noun);
   std::string attempt = failure.doing;
   if (failure.noun != nullptr) attempt += cat(" '", failure.noun, "'");
   if (failure.call != nullptr) attempt += cat(": ", failure.call);

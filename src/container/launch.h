@@ -1,9 +1,10 @@
-// Launch: one start in flight. It clones a child into the container's cgroup and namespaces, answers
-// what the child asks while it executes its plan, and says whether the program runs.
+// Launch: one start in flight. It clones a child into the container's cgroup and namespaces,
+// answers what the child asks while it executes its plan, and says whether the program runs.
 //
 // The child shares the caller's memory (CLONE_VM on a stack of its own), so a start costs the same
 // from a process of any size; where a time namespace is involved the kernel wants memory of its own
-// and gets a copy. The handshake is one descriptor that becomes readable, for a loop or for poll(2).
+// and gets a copy. The handshake is one descriptor that becomes readable, for a loop or for
+// poll(2).
 #pragma once
 
 #include <sys/types.h>
@@ -22,12 +23,14 @@ namespace nacelle::container {
 
 // Descriptors are borrowed until the launch is over; -1: none.
 struct LaunchOptions {
-  int cgroup = -1;              // a directory of cgroup v2 to be born in
-  const char* cgroup_directory = nullptr;  // its path, to be bound where there is no cgroup namespace
+  int cgroup = -1;  // a directory of cgroup v2 to be born in
+  const char* cgroup_directory =
+      nullptr;                  // its path, to be bound where there is no cgroup namespace
   int stdio[3] = {-1, -1, -1};  // become 0, 1, 2; -1: the caller's own
   int console_socket = -1;
-  uint32_t preserved = 0;       // descriptors 3.. that the program gets
-  // A parked start: the program waits for a byte on `wait`, and a failed execve is told on `report`.
+  uint32_t preserved = 0;  // descriptors 3.. that the program gets
+  // A parked start: the program waits for a byte on `wait`, and a failed execve is told on
+  // `report`.
   int wait = -1;
   int report = -1;
   bool traced = false;

@@ -61,21 +61,21 @@ inline constexpr uint32_t no_idmap = ~0u;
 
 struct MountStep {
   MountKind kind = MountKind::New;
-  uint32_t real_directory = 0;    // no symbolic link may lead to the destination: /proc, /sys, /dev
-  uint32_t allowed_on_proc = 0;   // the destination is one of the files that may cover procfs
-  uint32_t copy_up = 0;           // tmpcopyup
-  uint32_t idmap = no_idmap;      // index into PlanHeader::idmaps
+  uint32_t real_directory = 0;   // no symbolic link may lead to the destination: /proc, /sys, /dev
+  uint32_t allowed_on_proc = 0;  // the destination is one of the files that may cover procfs
+  uint32_t copy_up = 0;          // tmpcopyup
+  uint32_t idmap = no_idmap;     // index into PlanHeader::idmaps
   uint32_t idmap_recursive = 0;
-  uint32_t nofollow_source = 0;   // copy-symlink / src-nofollow
+  uint32_t nofollow_source = 0;  // copy-symlink / src-nofollow
   uint32_t reserved = 0;
   Text destination;
   Text type;
   Text source;
-  uint64_t attributes_set = 0;    // MOUNT_ATTR_*
+  uint64_t attributes_set = 0;  // MOUNT_ATTR_*
   uint64_t attributes_clear = 0;
   uint64_t tree_attributes_set = 0;  // the same with AT_RECURSIVE: rro, rnosuid, ...
   uint64_t tree_attributes_clear = 0;
-  Array<OptionStep> options;       // for fsconfig(2)
+  Array<OptionStep> options;  // for fsconfig(2)
   Array<PropagationStep> propagation;
 };
 
@@ -134,9 +134,9 @@ enum ProcessFlag : uint32_t {
   process_memory_policy = 1u << 6,
   process_seccomp = 1u << 7,
   process_seccomp_notify = 1u << 8,
-  process_home_missing = 1u << 9,   // HOME is looked up in the container's /etc/passwd
+  process_home_missing = 1u << 9,  // HOME is looked up in the container's /etc/passwd
   process_new_keyring = 1u << 10,
-  process_groups_kept = 1u << 11,   // setgroups is denied in this user namespace
+  process_groups_kept = 1u << 11,  // setgroups is denied in this user namespace
 };
 
 struct SchedulerStep {  // struct sched_attr, version 0
@@ -168,9 +168,9 @@ struct ProcessPlan {
   uint32_t io_priority = 0;
   SchedulerStep scheduler;
   uint32_t personality = 0;
-  int32_t memory_policy_mode = 0;    // with the MPOL_F_* flags
+  int32_t memory_policy_mode = 0;       // with the MPOL_F_* flags
   Array<uint64_t> memory_policy_nodes;  // a bit mask
-  Array<uint64_t> cpu_affinity;      // a bit mask; empty: every processor
+  Array<uint64_t> cpu_affinity;         // a bit mask; empty: every processor
   Text apparmor_profile;
   Text selinux_label;
   uint16_t console_rows = 0;
@@ -184,7 +184,12 @@ struct ProcessPlan {
 // --- hooks --------------------------------------------------------------------------------------
 
 enum class HookKind : uint32_t {
-  Prestart, CreateRuntime, CreateContainer, StartContainer, Poststart, Poststop,
+  Prestart,
+  CreateRuntime,
+  CreateContainer,
+  StartContainer,
+  Poststart,
+  Poststop,
 };
 
 struct HookStep {
@@ -199,12 +204,12 @@ struct HookStep {
 
 enum PlanFlag : uint32_t {
   plan_root_readonly = 1u << 0,
-  plan_no_pivot = 1u << 1,        // move the root over "/" and chroot
-  plan_own_mounts = 1u << 2,      // a mount namespace: new or joined
-  plan_make_devices = 1u << 3,    // the default nodes and links of /dev are ours to make
-  plan_bind_devices = 1u << 4,    // mknod is not allowed (user namespace): bind the host's
-  plan_user_namespace = 1u << 5,  // new or joined: ids in the container are not the host's
-  plan_cgroup_writable = 1u << 6, // /sys/fs/cgroup is mounted read-write: it is delegated
+  plan_no_pivot = 1u << 1,         // move the root over "/" and chroot
+  plan_own_mounts = 1u << 2,       // a mount namespace: new or joined
+  plan_make_devices = 1u << 3,     // the default nodes and links of /dev are ours to make
+  plan_bind_devices = 1u << 4,     // mknod is not allowed (user namespace): bind the host's
+  plan_user_namespace = 1u << 5,   // new or joined: ids in the container are not the host's
+  plan_cgroup_writable = 1u << 6,  // /sys/fs/cgroup is mounted read-write: it is delegated
 };
 
 struct PlanHeader {

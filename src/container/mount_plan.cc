@@ -11,7 +11,8 @@
 namespace nacelle::container {
 namespace {
 
-// MOUNT_ATTR__ATIME is a field of its own inside the attributes: setting one mode clears the others.
+// MOUNT_ATTR__ATIME is a field of its own inside the attributes: setting one mode clears the
+// others.
 constexpr uint64_t atime_field = MOUNT_ATTR__ATIME;
 
 struct AttributeWord {
@@ -61,17 +62,28 @@ struct InstanceWord {
   std::string_view flag;
 };
 constexpr InstanceWord instance_words[] = {
-    {"sync", "sync"},         {"async", ""},       {"dirsync", "dirsync"}, {"mand", "mand"},
-    {"nomand", ""},           {"lazytime", "lazytime"}, {"nolazytime", ""}, {"iversion", "iversion"},
-    {"noiversion", ""},       {"silent", "silent"}, {"loud", ""},          {"defaults", ""},
+    {"sync", "sync"},       {"async", ""},
+    {"dirsync", "dirsync"}, {"mand", "mand"},
+    {"nomand", ""},         {"lazytime", "lazytime"},
+    {"nolazytime", ""},     {"iversion", "iversion"},
+    {"noiversion", ""},     {"silent", "silent"},
+    {"loud", ""},           {"defaults", ""},
 };
 
 // Files that may be laid over procfs, e.g. by lxcfs; everything else below /proc is refused
 // (a mount there can redirect what we and the workload write to).
 constexpr std::string_view allowed_on_proc[] = {
-    "/proc/cpuinfo",   "/proc/diskstats", "/proc/meminfo", "/proc/stat",
-    "/proc/swaps",     "/proc/uptime",    "/proc/loadavg", "/proc/slabinfo",
-    "/proc/net/dev",   "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
 };
 
 const AttributeWord* find_attribute(std::string_view word) {
@@ -231,7 +243,8 @@ Result<MountStep> plan_mount(PlanWriter& writer, const oci::Mount& mount, size_t
   if (words.copy_up && type != "tmpfs") {
     return fail(Kind::Invalid, cat(at, ".options: tmpcopyup is for tmpfs only"));
   }
-  if (!context.mount_label.empty() && step.kind == MountKind::New && type != "proc" && type != "sysfs") {
+  if (!context.mount_label.empty() && step.kind == MountKind::New && type != "proc" &&
+      type != "sysfs") {
     words.options.push_back({writer.text("context"), writer.text(context.mount_label)});
   }
   step.destination = writer.text(destination);

@@ -12,7 +12,7 @@ namespace nacelle::container {
 
 struct MountContext {
   bool has_cgroup_namespace = false;
-  std::string_view bundle;            // relative bind sources start here
+  std::string_view bundle;  // relative bind sources start here
   std::string_view mount_label;
   // The container's own mappings, for `idmap` without mappings of its own; empty: none.
   const std::vector<oci::IdMapping>* uid_mappings = nullptr;

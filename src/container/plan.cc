@@ -113,9 +113,10 @@ class ContainerPlanner {
     const bool needs_mounts = spec_.root->readonly || !spec_.mounts.empty() ||
                               !linux_.masked_paths.empty() || !linux_.readonly_paths.empty();
     if (!has(CLONE_NEWNS) && needs_mounts) {
-      return fail(Kind::Unsupported,
-                  "linux.namespaces: without a mount namespace, mounts, a read-only root, masked and "
-                  "read-only paths would change the host");
+      return fail(
+          Kind::Unsupported,
+          "linux.namespaces: without a mount namespace, mounts, a read-only root, masked and "
+          "read-only paths would change the host");
     }
     if (!linux_.mount_label.empty()) header_.mount_label = writer_.text(linux_.mount_label);
     // Unset is rslave, as in runc: the host's mounts come in, ours never go out. A shared root must
@@ -151,7 +152,8 @@ class ContainerPlanner {
     }
     header_.mounts = writer_.array(std::span<const MountStep>(steps));
     header_.idmaps = writer_.array(std::span<const IdmapStep>(idmaps));
-    // A /dev bound from the host is the host's to fill, and without a mount namespace nothing is ours.
+    // A /dev bound from the host is the host's to fill, and without a mount namespace nothing is
+    // ours.
     if (has(CLONE_NEWNS) && !device_directory_is_bound) header_.flags |= plan_make_devices;
     if (has(CLONE_NEWUSER)) header_.flags |= plan_bind_devices;
     return {};
@@ -161,8 +163,9 @@ class ContainerPlanner {
     if ((header_.flags & plan_make_devices) == 0) return;
     std::vector<DeviceStep> steps;
     for (const DefaultDevice& one : default_devices) {
-      const bool overridden = std::ranges::any_of(
-          linux_.devices, [&](const oci::Device& device) { return clean_path(device.path) == one.path; });
+      const bool overridden = std::ranges::any_of(linux_.devices, [&](const oci::Device& device) {
+        return clean_path(device.path) == one.path;
+      });
       if (overridden) continue;
       DeviceStep step{.path = writer_.text(one.path), .mode = S_IFCHR | 0666};
       step.major = one.major;
@@ -201,7 +204,8 @@ class ContainerPlanner {
       step.kind = kind;
       step.timeout_s = static_cast<uint32_t>(hook.timeout_s.value_or(0));
       step.path = writer_.text(hook.path);
-      step.args = writer_.texts(hook.args.empty() ? std::vector<std::string>{hook.path} : hook.args);
+      step.args =
+          writer_.texts(hook.args.empty() ? std::vector<std::string>{hook.path} : hook.args);
       step.env = writer_.texts(hook.env);
       steps.push_back(step);
     }
@@ -330,9 +334,11 @@ Result<ProcessPlan> plan_process_part(PlanWriter& writer, const oci::Process& pr
   plan_limits(writer, process, plan);
   if (process.capabilities) {
     const oci::Capabilities& caps = *process.capabilities;
-    plan.capabilities = {caps.bounding, caps.effective, caps.inheritable, caps.permitted, caps.ambient};
+    plan.capabilities = {caps.bounding, caps.effective, caps.inheritable, caps.permitted,
+                         caps.ambient};
   }
-  if (!process.apparmor_profile.empty()) plan.apparmor_profile = writer.text(process.apparmor_profile);
+  if (!process.apparmor_profile.empty())
+    plan.apparmor_profile = writer.text(process.apparmor_profile);
   if (!process.selinux_label.empty()) plan.selinux_label = writer.text(process.selinux_label);
   return plan;
 }
@@ -343,7 +349,8 @@ void plan_seccomp(PlanWriter& writer, const SeccompPart& seccomp, ProcessPlan& p
   if (seccomp.notifies) plan.flags |= process_seccomp_notify;
   plan.seccomp_flags = seccomp.flags;
   plan.seccomp = writer.array(seccomp.instructions);
-  if (!seccomp.listener_path.empty()) plan.seccomp_listener_path = writer.text(seccomp.listener_path);
+  if (!seccomp.listener_path.empty())
+    plan.seccomp_listener_path = writer.text(seccomp.listener_path);
   if (!seccomp.listener_metadata.empty()) {
     plan.seccomp_listener_metadata = writer.text(seccomp.listener_metadata);
   }
@@ -456,7 +463,8 @@ oci::Process process_of(const PlanView& container) {
   process.user.uid = plan.uid;
   process.user.gid = plan.gid;
   process.user.umask = plan.umask;
-  for (const uint32_t group : container.items(plan.groups)) process.user.additional_gids.push_back(group);
+  for (const uint32_t group : container.items(plan.groups))
+    process.user.additional_gids.push_back(group);
   const CapabilityMasks& caps = plan.capabilities;
   process.capabilities = oci::Capabilities{.bounding = caps.bounding,
                                            .effective = caps.effective,

@@ -1,5 +1,6 @@
 // Spec -> LaunchPlan, as pure functions: no descriptor is opened and no system call is made here.
-// What the kernel must be asked for is decided at launch; what can be decided ahead is decided here.
+// What the kernel must be asked for is decided at launch; what can be decided ahead is decided
+// here.
 #pragma once
 
 #include <span>
@@ -23,11 +24,11 @@ struct SeccompPart {
 };
 
 struct PlanOptions {
-  std::string_view bundle;  // absolute: what root.path is relative to
+  std::string_view bundle;   // absolute: what root.path is relative to
   std::string_view program;  // what is executed where it is not args[0] (hooks)
   bool no_pivot = false;
   bool new_keyring = true;
-  std::vector<std::string> extra_env;         // LISTEN_FDS and the like
+  std::vector<std::string> extra_env;  // LISTEN_FDS and the like
   SeccompPart seccomp;
 };
 
@@ -39,7 +40,8 @@ Result<std::string> plan_container(const oci::Spec& spec, const PlanOptions& opt
 Result<std::string> plan_exec(const oci::Process& process, const PlanView& container,
                               const PlanOptions& options);
 
-// A plan to run a hook inside the container as the container's process would run, but for args and env.
+// A plan to run a hook inside the container as the container's process would run, but for args and
+// env.
 Result<std::string> plan_hook_inside(const HookStep& hook, const PlanView& container);
 
 // The process of the container's plan as a spec again: the base that `exec` options change.

@@ -21,7 +21,6 @@ constexpr size_t record_bytes_max = 4u << 20;
 constexpr size_t id_bytes_max = 1024;
 constexpr const char* record_file = "state.json";
 constexpr const char* plan_file = "plan";
-constexpr const char* filter_cache_directory = "@seccomp";
 constexpr long pidfs_magic = 0x50494446;  // PID_FS_MAGIC, 6.9
 
 Result<uint64_t> read_start_time(int pid) {
@@ -29,7 +28,8 @@ Result<uint64_t> read_start_time(int pid) {
   const std::string stat = TRY(sys::read_file_at(sys::working_directory, path.c_str(), 4096));
   // The command's name may hold anything; the fields after its last ")" do not.
   const size_t name_end = stat.rfind(')');
-  std::string_view rest = std::string_view(stat).substr(name_end == std::string::npos ? stat.size() : name_end + 1);
+  std::string_view rest =
+      std::string_view(stat).substr(name_end == std::string::npos ? stat.size() : name_end + 1);
   std::string_view field;
   for (int i = 2; i < 23; ++i) field = take_until(rest, ' ');
   const auto time = parse_number<uint64_t>(field);
@@ -59,6 +59,8 @@ std::string write_record(const Record& record) {
   json.member("cgroup", record.cgroup);
   json.key("cgroupsMade").values(record.cgroups_made);
   json.member("namespaces", record.namespaces);
+  json.member("startHooks", record.has_start_hooks);
+  json.member("stopHooks", record.has_stop_hooks);
   return std::move(json.end_object()).take();
 }
 
@@ -78,6 +80,8 @@ Result<Record> parse_record(std::string text) {
   TRY(json.need("cgroup", record.cgroup));
   TRY(json.need("cgroupsMade", record.cgroups_made));
   TRY(json.need("namespaces", record.namespaces));
+  TRY(json.need("startHooks", record.has_start_hooks));
+  TRY(json.need("stopHooks", record.has_stop_hooks));
   return record;
 }
 
@@ -106,7 +110,8 @@ Result<Fd> open_process(const ProcessIdentity& identity) {
   Fd pidfd(static_cast<int>(raw));
   if (has_ended(pidfd)) return gone();
   const auto found = identify(identity.pid, pidfd);
-  if (!found || found->pidfd_inode != identity.pidfd_inode || found->start_time != identity.start_time) {
+  if (!found || found->pidfd_inode != identity.pidfd_inode ||
+      found->start_time != identity.start_time) {
     return gone();
   }
   return pidfd;
@@ -115,10 +120,12 @@ Result<Fd> open_process(const ProcessIdentity& identity) {
 Result<Store> Store::open(std::string root) {
   Store store;
   store.path_ = std::move(root);
-  Result<Fd> opened = sys::open_at(sys::working_directory, store.path_.c_str(), O_PATH | O_DIRECTORY);
+  Result<Fd> opened =
+      sys::open_at(sys::working_directory, store.path_.c_str(), O_PATH | O_DIRECTORY);
   if (!opened && opened.error().error_number() == ENOENT) {
     // All parents, as mkdir -p; only the last is private.
-    for (size_t at = store.path_.find('/', 1); at != std::string::npos; at = store.path_.find('/', at + 1)) {
+    for (size_t at = store.path_.find('/', 1); at != std::string::npos;
+         at = store.path_.find('/', at + 1)) {
       (void)sys::make_directory_at(sys::working_directory, store.path_.substr(0, at).c_str(), 0755);
     }
     Result<> made = sys::make_directory_at(sys::working_directory, store.path_.c_str(), 0700);
@@ -163,7 +170,9 @@ Result<Fd> Store::open_container(const std::string& id) const {
   return directory;
 }
 
-Result<> Store::release(const std::string& id) const { return sys::remove_directory_at(root_.get(), id.c_str()); }
+Result<> Store::release(const std::string& id) const {
+  return sys::remove_directory_at(root_.get(), id.c_str());
+}
 
 Result<> Store::save(const Fd& directory, const Record& record) {
   return sys::replace_file_at(directory.get(), record_file, write_record(record), 0600);
@@ -198,14 +207,6 @@ Result<std::vector<std::string>> Store::list() const {
   ::closedir(listing);
   std::ranges::sort(ids);
   return ids;
-}
-
-Result<Fd> Store::filter_cache() const {
-  Result<Fd> opened = sys::open_at(root_.get(), filter_cache_directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (opened || opened.error().error_number() != ENOENT) return opened;
-  const Result<> made = sys::make_directory_at(root_.get(), filter_cache_directory, 0700);
-  if (!made && made.error().error_number() != EEXIST) return std::unexpected(made.error());
-  return sys::open_at(root_.get(), filter_cache_directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 }  // namespace nacelle::container

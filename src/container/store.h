@@ -31,9 +31,11 @@ Result<Fd> open_process(const ProcessIdentity& identity);
 struct Record {
   oci::State state;  // status and pid are filled in by those who look
   ProcessIdentity init;
-  std::string cgroup;                    // path in the tree
+  std::string cgroup;  // path in the tree
   std::vector<std::string> cgroups_made;
-  uint64_t namespaces = 0;               // CLONE_NEW* that are not the runtime's
+  uint64_t namespaces = 0;       // CLONE_NEW* that are not the runtime's
+  bool has_start_hooks = false;  // startContainer or poststart: `start` needs the plan
+  bool has_stop_hooks = false;   // poststop: `delete` does
 };
 
 // The plan of a container, as bytes that stay in place and the view into them.
@@ -61,8 +63,8 @@ class Store {
   static Result<StoredPlan> load_plan(const Fd& directory);
 
   Result<std::vector<std::string>> list() const;
-  // For compiled seccomp filters; an id cannot be named like it.
-  Result<Fd> filter_cache() const;
+  // Below the root, for compiled seccomp filters (seccomp_cache.h); an id cannot be named like it.
+  static constexpr std::string_view filter_cache_name = "@seccomp";
 
   const std::string& path() const { return path_; }
 

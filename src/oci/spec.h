@@ -50,8 +50,8 @@ struct Scheduler {
   uint32_t policy = 0;  // SCHED_*
   int32_t nice = 0;
   uint32_t priority = 0;
-  uint64_t flags = 0;        // SCHED_FLAG_*
-  uint64_t runtime_ns = 0;   // SCHED_DEADLINE only, as are the next two
+  uint64_t flags = 0;       // SCHED_FLAG_*
+  uint64_t runtime_ns = 0;  // SCHED_DEADLINE only, as are the next two
   uint64_t deadline_ns = 0;
   uint64_t period_ns = 0;
 };
@@ -153,10 +153,10 @@ struct NetDevice {
 
 struct DeviceRule {
   bool allow = false;
-  char type = 'a';                // 'a' 'c' 'b'
-  std::optional<int64_t> major;   // absent: any
+  char type = 'a';               // 'a' 'c' 'b'
+  std::optional<int64_t> major;  // absent: any
   std::optional<int64_t> minor;
-  std::string access = "rwm";     // some of r, w, m
+  std::string access = "rwm";  // some of r, w, m
 };
 
 // Bytes; -1 is unlimited; absent is "leave alone".
@@ -255,12 +255,48 @@ struct MemoryPolicy {
 
 // Names and values follow libseccomp; see config-linux.md "Seccomp".
 enum class SeccompAction {
-  KillThread, KillProcess, Trap, Errno, Trace, Allow, Log, Notify,
+  KillThread,
+  KillProcess,
+  Trap,
+  Errno,
+  Trace,
+  Allow,
+  Log,
+  Notify,
 };
-enum class SeccompOperator { NotEqual, Less, LessOrEqual, Equal, GreaterOrEqual, Greater, MaskedEqual };
+enum class SeccompOperator {
+  NotEqual,
+  Less,
+  LessOrEqual,
+  Equal,
+  GreaterOrEqual,
+  Greater,
+  MaskedEqual
+};
 enum class SeccompArch {
-  X86, X86_64, X32, Arm, Aarch64, Mips, Mips64, Mips64N32, Mipsel, Mipsel64, Mipsel64N32,
-  Ppc, Ppc64, Ppc64le, S390, S390x, Parisc, Parisc64, Riscv64, Loongarch64, M68k, Sh, Sheb,
+  X86,
+  X86_64,
+  X32,
+  Arm,
+  Aarch64,
+  Mips,
+  Mips64,
+  Mips64N32,
+  Mipsel,
+  Mipsel64,
+  Mipsel64N32,
+  Ppc,
+  Ppc64,
+  Ppc64le,
+  S390,
+  S390x,
+  Parisc,
+  Parisc64,
+  Riscv64,
+  Loongarch64,
+  M68k,
+  Sh,
+  Sheb,
 };
 
 struct SeccompArgument {

@@ -1,6 +1,6 @@
-// System calls without libc: they return the kernel's answer, or a negative errno, and touch neither
-// errno nor any lock. This is all that may run between clone3 and execve, where the child shares its
-// parent's memory (and so its errno, its allocator and its thread-local storage).
+// System calls without libc: they return the kernel's answer, or a negative errno, and touch
+// neither errno nor any lock. This is all that may run between clone3 and execve, where the child
+// shares its parent's memory (and so its errno, its allocator and its thread-local storage).
 // Everything else uses the wrappers in file.h, process.h and mount.h, which return Result.
 #pragma once
 

@@ -63,8 +63,9 @@ Result<std::string> read_all(const Fd& file, size_t bytes_max, std::string_view 
   std::string bytes;
   struct stat status;
   // procfs and sysfs report size 0; one page is their usual size.
-  const size_t hint =
-      ::fstat(file.get(), &status) == 0 && status.st_size > 0 ? static_cast<size_t>(status.st_size) : 4095;
+  const size_t hint = ::fstat(file.get(), &status) == 0 && status.st_size > 0
+                          ? static_cast<size_t>(status.st_size)
+                          : 4095;
   size_t used = 0;
   bytes.resize(hint + 1 < bytes_max + 1 ? hint + 1 : bytes_max + 1);
   while (true) {
@@ -100,7 +101,8 @@ Result<> write_all(const Fd& file, std::string_view bytes, std::string_view what
 Result<> replace_file_at(int directory, const char* path, std::string_view bytes, mode_t mode) {
   const std::string temporary = cat(path, ".", ::getpid(), ".partial");
   {
-    const Fd file = TRY(open_at(directory, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+    const Fd file =
+        TRY(open_at(directory, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
     TRY(write_all(file, bytes, temporary));
   }
   return rename_at(directory, temporary.c_str(), path);

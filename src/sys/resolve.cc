@@ -12,8 +12,8 @@ namespace {
 
 constexpr int path_bytes_max = 4096;
 constexpr int walk_depth_max = 128;
-constexpr int walk_links_max = 40;     // as the kernel's MAXSYMLINKS
-constexpr int kernel_retries_max = 64; // EAGAIN: a rename raced a ".." (openat2(2))
+constexpr int walk_links_max = 40;      // as the kernel's MAXSYMLINKS
+constexpr int kernel_retries_max = 64;  // EAGAIN: a rename raced a ".." (openat2(2))
 
 long length_of(const char* text) {
   long length = 0;
@@ -147,9 +147,9 @@ long InRoot::open_with_walk(const char* path, int flags, Symlinks symlinks) cons
     if (target_length < 0) {  // not a link
       if (remaining.at_end() && (flags & O_DIRECTORY) == 0) {
         // Opened through its parent with O_NOFOLLOW: still nothing outside the root can be reached.
-        const long fd = (flags & O_PATH) != 0
-                            ? step
-                            : call(SYS_openat, trail.top(), name.text, flags | O_NOFOLLOW | O_CLOEXEC, 0);
+        const long fd = (flags & O_PATH) != 0 ? step
+                                              : call(SYS_openat, trail.top(), name.text,
+                                                     flags | O_NOFOLLOW | O_CLOEXEC, 0);
         if (fd != step) call(SYS_close, step);
         return fd;
       }
@@ -192,9 +192,9 @@ long InRoot::ensure_directory(const char* path, mode_t mode, Symlinks symlinks) 
     long next = open(prefix, O_PATH | O_DIRECTORY, symlinks);
     if (next == -ENOENT) {
       const long made = call(SYS_mkdirat, parent, prefix + start, mode);
-      next = made < 0 && made != -EEXIST
-                 ? made
-                 : call(SYS_openat, parent, prefix + start, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+      next = made < 0 && made != -EEXIST ? made
+                                         : call(SYS_openat, parent, prefix + start,
+                                                O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     }
     call(SYS_close, parent);
     parent = next;
@@ -228,7 +228,8 @@ long InRoot::ensure_file(const char* path, mode_t mode) const {
   const long parent = ensure_parent(path, &name);
   if (parent < 0) return parent;
   // O_EXCL: a dangling link is -EEXIST, not a new file wherever it points.
-  const long made = call(SYS_openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, mode);
+  const long made =
+      call(SYS_openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, mode);
   long fd = made;
   if (made >= 0) {
     call(SYS_close, made);
