@@ -82,11 +82,14 @@ inline std::unexpected<Error> fail_errno(int error_number, std::string_view atte
 }  // namespace nacelle
 
 // The value of a Result, or a return of its error from the function that stands here.
-// For plain functions only; a coroutine says co_await.
-#define TRY(expression)                                              \
-  ({                                                                 \
-    auto nacelle_try_result = (expression);                          \
-    if (!nacelle_try_result) [[unlikely]]                            \
-      return std::unexpected(std::move(nacelle_try_result).error()); \
-    *std::move(nacelle_try_result);                                  \
+// For plain functions only; a coroutine says co_await. (The counter keeps nested uses apart.)
+#define TRY(expression) NACELLE_TRY_AS(expression, NACELLE_TRY_NAME(__COUNTER__))
+#define NACELLE_TRY_NAME(counter) NACELLE_TRY_JOINED(nacelle_try_result_, counter)
+#define NACELLE_TRY_JOINED(prefix, counter) prefix##counter
+#define NACELLE_TRY_AS(expression, result)               \
+  ({                                                     \
+    auto result = (expression);                          \
+    if (!result) [[unlikely]]                            \
+      return std::unexpected(std::move(result).error()); \
+    *std::move(result);                                  \
   })

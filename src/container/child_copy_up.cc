@@ -22,7 +22,7 @@ struct Entry {  // struct linux_dirent64, getdents64(2)
   int64_t offset;
   uint16_t length;
   uint8_t type;
-  char name[];
+  char name[1];  // as long as `length` says
 };
 
 bool is_dot_or_dot_dot(const char* name) {
