@@ -87,6 +87,7 @@ struct Plan {
 struct Range {
   uint32_t first = 0;
   Node node = 0;
+  uint32_t weight = 0;
 };
 
 class Ranges {
@@ -94,15 +95,25 @@ class Ranges {
   void begin_at(uint32_t first, Node node) {
     if (!ranges_.empty() && ranges_.back().first == first) ranges_.pop_back();
     if (!ranges_.empty() && ranges_.back().node == node) return;
-    ranges_.push_back({first, node});
+    ranges_.push_back({first, node, 1});
   }
-  std::span<const Range> all() const { return ranges_; }
+
+  // The ranges with their weights: how often the kernel comes by when, loading the filter, it runs
+  // it once for every number it has (kernel/seccomp.c, seccomp_cache_prepare()). It does not do so
+  // for x32, nor for the numbers beyond its table, of which there are many in a range or none.
+  std::span<const Range> weigh() {
+    constexpr uint32_t numbers_max = 128;
+    for (size_t i = 0; i + 1 < ranges_.size() && ranges_[i].first < x32_bit; ++i) {
+      ranges_[i].weight = std::min(ranges_[i + 1].first - ranges_[i].first, numbers_max);
+    }
+    return ranges_;
+  }
 
  private:
   std::vector<Range> ranges_;
 };
 
-// `ranges` hold all numbers that can come here.
+// `ranges` hold all numbers that can come here. Each half gets about half the weight.
 Node search(SeccompGraph& graph, std::span<const Range> ranges) {
   if (ranges.size() == 1) return ranges[0].node;
   // One number that differs from both its neighbours is one comparison, not two.
@@ -110,7 +121,13 @@ Node search(SeccompGraph& graph, std::span<const Range> ranges) {
       ranges[1].first + 1 == ranges[2].first) {
     return graph.test(BPF_JEQ, ranges[1].first, ranges[1].node, ranges[0].node);
   }
-  const size_t middle = ranges.size() / 2;
+  size_t whole = 0;
+  for (const Range& range : ranges) whole += range.weight;
+  size_t middle = 1;
+  size_t weight = ranges[0].weight;
+  while (middle + 1 < ranges.size() && 2 * weight + ranges[middle].weight <= whole) {
+    weight += ranges[middle++].weight;
+  }
   const Node below = search(graph, ranges.first(middle));
   const Node above = search(graph, ranges.subspan(middle));
   return graph.test(BPF_JGE, ranges[middle].first, above, below);
@@ -341,7 +358,7 @@ class Compiler {
       ranges.begin_at(3 * x32_bit, x32 != nullptr && has_enosys(*x32) ? enosys : in_x32);
       if (x32 == nullptr) ranges.begin_at(skipped_number, fallback);
     }
-    return search(graph_, ranges.all());
+    return search(graph_, ranges.weigh());
   }
 
   bool has_enosys(const Plan& plan) const { return wants_enosys(profile_) && plan.newest > 0; }
