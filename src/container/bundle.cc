@@ -126,9 +126,6 @@ Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::
   bundle->oci_version = spec.oci_version;
   bundle->annotations = spec.annotations;
   if (!spec.process) return fail(Kind::Invalid, "process: missing");
-  if (spec.linux_ && !spec.linux_->net_devices.empty()) {
-    return fail(Kind::Unsupported, "linux.netDevices: not supported yet");
-  }
   TRY(check_host(spec));
 
   container::PlanOptions plan_options;

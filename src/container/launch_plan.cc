@@ -102,6 +102,11 @@ class Checker {
       texts(step.env);
       good_ &= static_cast<bool>(step.path);
     }
+    for (const NetDeviceStep& step : array(header.net_devices)) {
+      text(step.host_name);
+      text(step.name);
+      good_ &= step.host_name && step.name;
+    }
     if (header.has_process != 0) process(header.process);
   }
 

@@ -99,6 +99,11 @@ struct SysctlStep {
   Text value;
 };
 
+struct NetDeviceStep {
+  Text host_name;  // in the runtime's network namespace
+  Text name;       // in the container's; with %d a template
+};
+
 // --- the process --------------------------------------------------------------------------------
 
 struct RlimitStep {
@@ -235,6 +240,7 @@ struct PlanHeader {
   Array<Text> readonly_paths;
   Array<SysctlStep> sysctls;
   Array<HookStep> hooks;
+  Array<NetDeviceStep> net_devices;
   uint32_t has_process = 0;
   uint32_t reserved = 0;
   ProcessPlan process;

@@ -67,6 +67,7 @@ class ContainerPlanner {
     TRY(plan_mounts());
     plan_devices();
     plan_paths_and_sysctls();
+    plan_net_devices();
     plan_hooks();
     if (spec_.process) TRY(plan_process());
     return std::move(writer_).finish(header_);
@@ -196,6 +197,15 @@ class ContainerPlanner {
       steps.push_back({writer_.text(path), writer_.text(value)});
     }
     header_.sysctls = writer_.array(std::span<const SysctlStep>(steps));
+  }
+
+  void plan_net_devices() {
+    std::vector<NetDeviceStep> steps;
+    for (const auto& [host_name, device] : linux_.net_devices) {
+      steps.push_back({writer_.text(host_name),
+                       writer_.text(device.name.empty() ? host_name : device.name)});
+    }
+    header_.net_devices = writer_.array(std::span<const NetDeviceStep>(steps));
   }
 
   void add_hooks(HookKind kind, const std::vector<oci::Hook>& hooks, std::vector<HookStep>& steps) {

@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "base/text.h"
+#include "container/net_devices.h"
 #include "container/runtime_impl.h"
 #include "sys/file.h"
 
@@ -74,6 +75,7 @@ class Starting::Impl {
                                state_json(record_, Status::Running)));
     started_ = true;
     return true;
+    if (net_devices_) net_devices_->keep();
   }
 
   Process take_process() { return {launch_->pid(), launch_->take_pidfd()}; }
@@ -113,6 +115,7 @@ class Starting::Impl {
     options.traced = io.traced;
     launch_ = TRY(Launch::begin(bundle_.plan, options));
     return {};
+    options.ask_before_pivot = bundle_.plan.header().net_devices.count > 0;
   }
 
   // While the child sets itself up.
@@ -135,6 +138,9 @@ class Starting::Impl {
   Result<> run_create_hooks() {
     hooks_ran_ = true;
     const std::string json = state_json(record_, Status::Creating);
+    if (bundle_.plan.header().net_devices.count > 0) {
+      net_devices_ = TRY(container::NetDevices::move(bundle_.plan, launch_->pidfd()));
+    }
     TRY(container::run_hooks(bundle_.plan, HookKind::Prestart, json));
     TRY(container::run_hooks(bundle_.plan, HookKind::CreateRuntime, json));
     // The child stands in its namespaces, before its pivot: paths still are the runtime's.
@@ -157,6 +163,7 @@ class Starting::Impl {
     if (!directory_) return;  // the id was not ours
     launch_.reset();
     bool gone = true;
+    net_devices_.reset();  // they go back while their namespace lives
     if (cgroup_.dir) {
       const auto tree = runtime_.cgroup_tree();
       gone = tree && container::destroy_cgroup(**tree, record_.cgroup, record_.cgroups_made,
@@ -181,6 +188,7 @@ class Starting::Impl {
   std::unique_ptr<Launch> launch_;
   StartTimes times_;
   bool hooks_ran_ = false;
+  std::unique_ptr<container::NetDevices> net_devices_;
   bool started_ = false;
 };
 

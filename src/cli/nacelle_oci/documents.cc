@@ -67,7 +67,7 @@ oci::Features supported_features() {
   }
   features.apparmor = file_says_yes("/sys/module/apparmor/parameters/enabled");
   features.selinux = ::access("/sys/fs/selinux/enforce", F_OK) == 0;
-  features.net_devices = false;
+  features.net_devices = true;
   return features;
 }
 
