@@ -23,12 +23,12 @@ using container::PlanHeader;
 constexpr const char* config_file = "config.json";
 constexpr long resctrl_magic = 0x7655821;
 
+// As runc takes it: relative to the working directory, links left as they are.
 Result<std::string> absolute_directory(const std::string& directory) {
-  char resolved[4096];
-  if (::realpath(directory.c_str(), resolved) == nullptr) {
-    return fail_errno(errno, cat("bundle '", directory, "'"));
-  }
-  return std::string(resolved);
+  if (directory.starts_with('/')) return container::clean_path(directory);
+  char here[4096];
+  if (::getcwd(here, sizeof here) == nullptr) return fail_errno(errno, "getcwd");
+  return container::clean_path(cat(std::string_view(here), "/", directory));
 }
 
 bool file_says_yes(const char* path) {
@@ -84,6 +84,17 @@ void warn_of_unknown_capabilities(const oci::Spec& spec, std::vector<std::string
   for (const std::string& name : spec.process->capabilities->unknown) {
     warnings.push_back(cat("process.capabilities: ignoring unknown capability ", name));
   }
+}
+
+// Before 1.3 pids.limit could not be left out, and engines wrote 0 for "none" (Podman 4 does). What
+// 0 means since is cgroup_plan's to say.
+oci::Resources resources_of(const oci::Spec& spec) {
+  oci::Resources resources = spec.linux_ ? spec.linux_->resources : oci::Resources{};
+  const std::string_view version = spec.oci_version;
+  const bool had_to_say =
+      version.starts_with("1.0.") || version.starts_with("1.1.") || version.starts_with("1.2.");
+  if (had_to_say && resources.pids_limit == 0) resources.pids_limit.reset();
+  return resources;
 }
 
 std::span<const container::FilterInstruction> as_filter(
@@ -149,12 +160,8 @@ Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::
   bundle->rootfs = bundle->plan.view(bundle->plan.header().root);
   bundle->namespaces = namespaces_of(bundle->plan);
   bundle->delegate_to = delegate_to(spec, bundle->plan);
-  if (spec.linux_) {
-    bundle->cgroups_path = spec.linux_->cgroups_path;
-    bundle->cgroup = TRY(container::plan_cgroup(spec.linux_->resources));
-  } else {
-    bundle->cgroup = TRY(container::plan_cgroup(oci::Resources{}));
-  }
+  if (spec.linux_) bundle->cgroups_path = spec.linux_->cgroups_path;
+  bundle->cgroup = TRY(container::plan_cgroup(resources_of(spec)));
   return bundle;
 }
 

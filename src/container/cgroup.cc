@@ -260,6 +260,12 @@ Result<> set_device_program(const Fd& dir, std::span<const bpf_insn> program) {
 
 Result<> destroy_cgroup(const sys::CgroupTree& tree, const std::string& path,
                         std::span<const std::string> made, sys::Deadline deadline) {
+  // The usual case, in one call: everybody in it has ended, and nothing was made inside.
+  if (sys::remove_empty_cgroup(tree, path)) {
+    if (!made.empty() && made.back() == path) made = made.first(made.size() - 1);
+    sys::remove_made_cgroups(tree, made);
+    return {};
+  }
   auto dir = sys::open_cgroup(tree, path);
   if (dir) {
     TRY(sys::kill_cgroup(*dir));

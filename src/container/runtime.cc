@@ -22,12 +22,11 @@ namespace nacelle {
 
 using container::HookKind;
 using container::Record;
+using container::report_fifo;
+using container::start_fifo;
 using container::Store;
 
 namespace {
-
-constexpr const char* start_fifo = "start";
-constexpr const char* report_fifo = "report";
 
 bool exists(const Fd& directory, const char* name) {
   return ::faccessat(directory.get(), name, F_OK, 0) == 0;
@@ -258,7 +257,7 @@ Result<> Runtime::remove(const std::string& id, bool force) {
                                  state_json(opened.record, Status::Stopped));
   }
   // The record goes last: as long as anything is left, `delete` can be tried again.
-  TRY(impl_->store().release(id));
+  TRY(impl_->store().release(id, opened.directory));
   return hooks;
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 
@@ -19,6 +20,8 @@ namespace nacelle {
 using container::HookKind;
 using container::Launch;
 using container::Phase;
+using container::report_fifo;
+using container::start_fifo;
 
 namespace {
 
@@ -27,9 +30,6 @@ uint64_t now_ns() {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
 }
-
-constexpr const char* start_fifo = "start";
-constexpr const char* report_fifo = "report";
 
 }  // namespace
 
@@ -54,6 +54,7 @@ class Starting::Impl {
   }
 
   const Fd& handshake() const { return launch_->handshake(); }
+  bool ready() const { return launch_->ready(); }
 
   Result<bool> advance() {
     switch (TRY(launch_->next_event())) {
@@ -66,6 +67,7 @@ class Starting::Impl {
                                      launch_->pid(), Status::Creating));
         TRY(launch_->go_on());
         return false;
+      case Launch::Event::Mapped: return false;
       case Launch::Event::Started: break;
     }
     times_.exec = now_ns();
@@ -73,9 +75,9 @@ class Starting::Impl {
     if (!gate_)
       TRY(container::run_hooks(bundle_.plan, HookKind::Poststart,
                                state_json(record_, Status::Running)));
+    if (net_devices_) net_devices_->keep();
     started_ = true;
     return true;
-    if (net_devices_) net_devices_->keep();
   }
 
   Process take_process() { return {launch_->pid(), launch_->take_pidfd()}; }
@@ -113,9 +115,9 @@ class Starting::Impl {
     options.wait = gate_ ? gate_.get() : -1;
     options.report = report_ ? report_.get() : -1;
     options.traced = io.traced;
+    options.ask_before_pivot = bundle_.plan.header().net_devices.count > 0;
     launch_ = TRY(Launch::begin(bundle_.plan, options));
     return {};
-    options.ask_before_pivot = bundle_.plan.header().net_devices.count > 0;
   }
 
   // While the child sets itself up.
@@ -136,11 +138,11 @@ class Starting::Impl {
   }
 
   Result<> run_create_hooks() {
-    hooks_ran_ = true;
-    const std::string json = state_json(record_, Status::Creating);
     if (bundle_.plan.header().net_devices.count > 0) {
       net_devices_ = TRY(container::NetDevices::move(bundle_.plan, launch_->pidfd()));
     }
+    hooks_ran_ = true;
+    const std::string json = state_json(record_, Status::Creating);
     TRY(container::run_hooks(bundle_.plan, HookKind::Prestart, json));
     TRY(container::run_hooks(bundle_.plan, HookKind::CreateRuntime, json));
     // The child stands in its namespaces, before its pivot: paths still are the runtime's.
@@ -161,9 +163,9 @@ class Starting::Impl {
   // `delete --force`, whose record is then still there.
   void roll_back() {
     if (!directory_) return;  // the id was not ours
+    net_devices_.reset();     // they go back while their namespace lives
     launch_.reset();
     bool gone = true;
-    net_devices_.reset();  // they go back while their namespace lives
     if (cgroup_.dir) {
       const auto tree = runtime_.cgroup_tree();
       gone = tree && container::destroy_cgroup(**tree, record_.cgroup, record_.cgroups_made,
@@ -173,7 +175,7 @@ class Starting::Impl {
       (void)container::run_hooks(bundle_.plan, HookKind::Poststop,
                                  state_json(record_, Status::Stopped));
     }
-    if (gone) (void)runtime_.store().release(id_);
+    if (gone) (void)runtime_.store().release(id_, directory_);
   }
 
   Runtime::Impl& runtime_;
@@ -186,9 +188,9 @@ class Starting::Impl {
   Fd gate_;
   Fd report_;
   std::unique_ptr<Launch> launch_;
+  std::unique_ptr<container::NetDevices> net_devices_;
   StartTimes times_;
   bool hooks_ran_ = false;
-  std::unique_ptr<container::NetDevices> net_devices_;
   bool started_ = false;
 };
 
@@ -204,6 +206,7 @@ Result<std::unique_ptr<Starting>> Starting::begin(Runtime& runtime, const std::s
 }
 
 const Fd& Starting::handshake() const { return impl_->handshake(); }
+bool Starting::ready() const { return impl_->ready(); }
 Result<bool> Starting::advance() { return impl_->advance(); }
 Process Starting::take_process() { return impl_->take_process(); }
 StartTimes Starting::times() const { return impl_->times(); }
@@ -220,13 +223,20 @@ namespace container {
 std::string time_now_rfc3339() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  tm utc{};
-  ::gmtime_r(&now.tv_sec, &utc);
-  char text[64];
-  const size_t length = ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-  std::string nanoseconds = std::to_string(now.tv_nsec);
-  nanoseconds.insert(0, 9 - nanoseconds.size(), '0');
-  return cat(std::string_view(text, length), ".", nanoseconds, "Z");
+  // gmtime_r would do, but loads the local time zone first: a file and forty microseconds for every
+  // start.
+  const std::chrono::sys_seconds seconds{std::chrono::seconds(now.tv_sec)};
+  const auto day = std::chrono::floor<std::chrono::days>(seconds);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss time(seconds - day);
+  const auto padded = [](int64_t number, size_t width) {
+    std::string digits = cat(number);
+    return std::string(width - digits.size(), '0') + digits;
+  };
+  return cat(static_cast<int>(date.year()), "-", padded(static_cast<unsigned>(date.month()), 2),
+             "-", padded(static_cast<unsigned>(date.day()), 2), "T",
+             padded(time.hours().count(), 2), ":", padded(time.minutes().count(), 2), ":",
+             padded(time.seconds().count(), 2), ".", padded(now.tv_nsec, 9), "Z");
 }
 
 Result<> send_listener(const PlanView& plan, const Fd& listener, const Record& record, pid_t pid,

@@ -170,16 +170,29 @@ Result<Fd> Store::open_container(const std::string& id) const {
   return directory;
 }
 
-Result<> Store::release(const std::string& id) const {
-  return sys::remove_directory_at(root_.get(), id.c_str());
+Result<> Store::release(const std::string& id, const Fd& directory) const {
+  for (const char* file : {record_file, plan_file, start_fifo, report_fifo}) {
+    if (::unlinkat(directory.get(), file, 0) < 0 && errno != ENOENT) {
+      return fail_errno(errno, cat("unlink '", id, "/", file, "'"));
+    }
+  }
+  Result<> removed = sys::unlink_at(root_.get(), id.c_str(), AT_REMOVEDIR);
+  // A file of a later version, or one that a killed runtime left behind.
+  if (!removed && removed.error().error_number() == ENOTEMPTY)
+    return sys::remove_directory_at(root_.get(), id.c_str());
+  return removed;
 }
 
 Result<> Store::save(const Fd& directory, const Record& record) {
-  return sys::replace_file_at(directory.get(), record_file, write_record(record), 0600);
+  // One write(2) into a new file on a tmpfs: there as a whole or not at all, without a rename.
+  const Fd file =
+      TRY(sys::open_at(directory.get(), record_file, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return sys::write_all(file, write_record(record), record_file);
 }
 
 Result<Record> Store::load(const Fd& directory) {
   std::string text = TRY(sys::read_file_at(directory.get(), record_file, record_bytes_max));
+  if (text.empty()) return fail_errno(ENOENT, record_file);
   return parse_record(std::move(text)).context(record_file);
 }
 

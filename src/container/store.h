@@ -18,6 +18,9 @@
 
 namespace nacelle::container {
 
+inline constexpr const char* start_fifo = "start";
+inline constexpr const char* report_fifo = "report";
+
 // A process, named so that a reused pid is never mistaken for it.
 struct ProcessIdentity {
   int pid = 0;
@@ -55,8 +58,10 @@ class Store {
   // Takes the id: Conflict when it is in use.
   Result<Fd> reserve(const std::string& id) const;
   Result<Fd> open_container(const std::string& id) const;
-  Result<> release(const std::string& id) const;
+  // Removes everything kept of the container; its id is free again.
+  Result<> release(const std::string& id, const Fd& directory) const;
 
+  // Once, by the start that reserved the id. Whoever reads before sees no file, or an empty one.
   static Result<> save(const Fd& directory, const Record& record);
   static Result<Record> load(const Fd& directory);
   static Result<> save_plan(const Fd& directory, std::string_view plan);

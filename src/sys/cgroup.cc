@@ -509,6 +509,11 @@ Result<std::vector<pid_t>> list_cgroup_pids(const Fd& group) {
   return pids;
 }
 
+bool remove_empty_cgroup(const CgroupTree& tree, const std::string& path) {
+  const auto clean = clean_cgroup_path(path);
+  return clean && !clean->empty() && ::unlinkat(tree.root.get(), clean->c_str(), AT_REMOVEDIR) == 0;
+}
+
 Result<> remove_cgroup(const CgroupTree& tree, const std::string& path, Deadline deadline) {
   const std::string clean = TRY(clean_cgroup_path(path));
   if (clean.empty()) return fail(Kind::Invalid, "the root cgroup cannot be removed");

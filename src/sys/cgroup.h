@@ -86,6 +86,9 @@ Result<> thaw_cgroup(const Fd& group, Deadline deadline);
 // Every process in the group and beneath it.
 Result<std::vector<pid_t>> list_cgroup_pids(const Fd& group);
 
+// Removes the group at `path` if nobody and nothing is in it; false if it is still there.
+bool remove_empty_cgroup(const CgroupTree& tree, const std::string& path);
+
 // Removes the group at `path` with all groups beneath it, innermost first; the processes in them
 // must be dead or dying. A group that is not there is no error.
 Result<> remove_cgroup(const CgroupTree& tree, const std::string& path, Deadline deadline);
