@@ -172,7 +172,7 @@ class Bundle {
 
 // One start in steps, for callers with a loop of their own: wait until handshake() is readable,
 // call advance(), until it says that the program runs. Destroyed before that, nothing is left of
-// it.
+// it. Runtime and Bundle must outlive it.
 class Starting {
  public:
   static Result<std::unique_ptr<Starting>> begin(Runtime& runtime, const std::string& id,
@@ -183,6 +183,9 @@ class Starting {
   ~Starting();
 
   const Fd& handshake() const;
+  // Whether advance() would not wait. With a seccomp filter that notifies (`listenerPath`) the
+  // child cannot say so on handshake(): then this is to be asked every now and then.
+  bool ready() const;
   // True once the program runs (or is parked). Hooks, if there are any, run inside this call.
   Result<bool> advance();
   Process take_process();

@@ -105,6 +105,7 @@ Result<Process> finish(const PlanView& plan, const container::LaunchOptions& opt
   while (true) {
     const Launch::Event event = TRY(launch->next_event());
     if (event == Launch::Event::Started) return Process{launch->pid(), launch->take_pidfd()};
+    if (event == Launch::Event::Mapped) continue;
     if (event == Launch::Event::Listener) {
       TRY(container::send_listener(plan, launch->take_listener(), record, launch->pid(),
                                    Status::Running));

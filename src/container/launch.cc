@@ -454,6 +454,12 @@ Result<> Launch::wait_readable() {
   }
 }
 
+bool Launch::ready() const {
+  if (!listener_passed_ && brief_->listener >= 0) return true;
+  pollfd now{handshake_.get(), POLLIN, 0};
+  return ::poll(&now, 1, 0) > 0;
+}
+
 Result<Launch::Event> Launch::next_event() {
   while (true) {
     TRY(wait_readable());
@@ -474,6 +480,7 @@ Result<Launch::Event> Launch::next_event() {
     if (byte == static_cast<char>(Signal::RunHooks)) return Event::RunHooks;
     TRY(write_id_maps());
     TRY(go_on());
+    return Event::Mapped;
   }
 }
 

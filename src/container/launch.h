@@ -46,6 +46,7 @@ class Launch {
   enum class Event {
     RunHooks,  // the child waits before its pivot: do what must be done there, then go_on()
     Listener,  // take_listener(), pass it on, then go_on()
+    Mapped,    // the child has got its id mappings; nothing is to be done
     Started,   // the program runs, or is parked
   };
 
@@ -62,6 +63,8 @@ class Launch {
 
   // Readable when next_event() has something to say (not for Event::Listener, which memory tells).
   const Fd& handshake() const { return handshake_; }
+  // Whether next_event() would not wait.
+  bool ready() const;
   // Waits for the child. After an error the child is gone.
   Result<Event> next_event();
   Result<> go_on();
