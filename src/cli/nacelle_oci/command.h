@@ -87,5 +87,7 @@ Result<int> run_spec(const Context& context);
 Result<int> run_features(const Context& context);
 Result<int> run_pause(const Context& context);
 Result<int> run_resume(const Context& context);
+Result<int> run_update(const Context& context);
+Result<int> run_events(const Context& context);
 
 }  // namespace nacelle::oci_cli
