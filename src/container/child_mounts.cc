@@ -25,6 +25,14 @@ bool is_on(int fd, long magic) {
   return call(SYS_fstatfs, fd, &status) == 0 && status.f_type == magic;
 }
 
+// The root of a procfs: a part of one, such as /proc/1, would put other files where /proc's are.
+bool is_proc_root(int fd) {
+  constexpr uint64_t proc_root_inode = 1;
+  struct stat status{};
+  return is_on(fd, PROC_SUPER_MAGIC) && call(SYS_fstat, fd, &status) == 0 &&
+         status.st_ino == proc_root_inode;
+}
+
 bool is_directory(int fd) {
   struct stat status{};
   return call(SYS_fstat, fd, &status) == 0 && S_ISDIR(status.st_mode);
@@ -260,7 +268,7 @@ class Mounter {
 
   void attach_tree(int tree) {
     const bool covers_proc = same_text(destination_, "/proc");
-    if (covers_proc && !is_on(tree, PROC_SUPER_MAGIC)) {
+    if (covers_proc && !is_proc_root(tree)) {
       give_up(brief_, -EPERM, "refusing anything but procfs", destination_);
     }
     const int target = is_directory(tree) ? open_directory_target() : open_file_target();
@@ -448,12 +456,11 @@ int open_null_device(Brief& brief) {
   return static_cast<int>(fd);
 }
 
-void set_root_attributes(Brief& brief, int root) {
-  const PlanHeader& header = brief.plan.header();
+void set_root_attributes(Brief& brief, int root, uint64_t set, uint64_t propagation) {
+  if (set == 0 && propagation == 0) return;
   mount_attr attributes{};
-  if ((header.flags & plan_root_readonly) != 0) attributes.attr_set = MOUNT_ATTR_RDONLY;
-  attributes.propagation = header.root_propagation;
-  if (attributes.attr_set == 0 && attributes.propagation == 0) return;
+  attributes.attr_set = set;
+  attributes.propagation = propagation;
   need(brief,
        call(SYS_mount_setattr, root, empty_path, AT_EMPTY_PATH, &attributes, sizeof attributes),
        "setting the attributes of the root", nullptr, "mount_setattr");
@@ -579,9 +586,12 @@ void set_up_root(Brief& brief) {
       masker.mask(root, brief.plan.text(path));
     close_fd(null_device);
   }
-  set_root_attributes(brief, root);
+  const bool readonly = (header.flags & plan_root_readonly) != 0;
+  set_root_attributes(brief, root, readonly ? MOUNT_ATTR_RDONLY : 0, 0);
   mark(brief, Phase::Mounts);
   enter_root(brief, root);
+  // Only now: pivot_root(2) refuses a shared root.
+  set_root_attributes(brief, root, 0, header.root_propagation);
   close_fd(root);
   mark(brief, Phase::Pivot);
 }
