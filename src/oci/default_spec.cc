@@ -85,9 +85,10 @@ void write_namespaces(Writer& json, Words types) {
 
 void write_hidden_paths(Writer& json) {
   json.key("maskedPaths")
-      .values(Words{"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys",
+      .values(Words{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
                     "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-                    "/proc/sched_debug", "/sys/firmware", "/proc/scsi"});
+                    "/proc/sched_debug", "/proc/scsi", "/sys/devices/virtual/powercap",
+                    "/sys/firmware"});
   json.key("readonlyPaths")
       .values(Words{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"});
 }
