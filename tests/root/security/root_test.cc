@@ -90,8 +90,8 @@ TEST_F(Root, CVE_2026_41579_an_image_whose_dev_is_a_link_is_refused) {
 // CVE-2026-88264, CVE-2026-88265: no mount on /dev, and what is in the image's /dev lies.
 TEST_F(Root, CVE_2026_88264_an_images_own_dev_leads_nowhere) {
   const std::string host_file = "/tmp/host/file";
-  Box plain("plain", docker_without("/dev").guest({"open", "/dev/null", "rw"}));
-  EXPECT_EQ(plain.run().out, "open=0\n") << "an empty /dev is filled";
+  Box plain("plain", docker_without("/dev").args({"/bin/stat", "-c", "%t:%T", "/dev/null"}));
+  EXPECT_EQ(plain.run().out, "1:3\n") << "an empty /dev is filled";
   for (const bool terminal : {true, false}) {
     for (const char* name : {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "console",
                              "stdin", "stdout", "stderr", "fd", "pts", "core"}) {
