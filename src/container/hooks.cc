@@ -39,6 +39,10 @@ struct HookChild {
 [[noreturn]] void run_hook_child(const HookChild& child) {
   constexpr int cannot_execute = 126;
   ::setsid();
+  // A foreground `run` holds all signals back; a hook's timeout(1) or trap needs them.
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
   const bool joined =
       child.namespaces == 0 || ::setns(child.process, static_cast<int>(child.namespaces)) == 0;
   const bool placed = joined && ::chdir("/") == 0 && ::dup2(child.input, 0) == 0 &&

@@ -56,7 +56,9 @@ constexpr PropagationWord propagation_words[] = {
 };
 
 // Flags of the file system instance rather than of the mount; fsconfig knows them by these names.
-// Words that only undo a default ("async", "nolazytime", ...) need nothing on a new instance.
+// Words that only undo a default ("async", "nolazytime", ...) need nothing on a new instance, and
+// "silent" and "iversion" are flags of mount(2) that fsconfig has no parameter for: file systems that
+// have versions turn them on themselves.
 struct InstanceWord {
   std::string_view word;
   std::string_view flag;
@@ -65,8 +67,8 @@ constexpr InstanceWord instance_words[] = {
     {"sync", "sync"},       {"async", ""},
     {"dirsync", "dirsync"}, {"mand", "mand"},
     {"nomand", ""},         {"lazytime", "lazytime"},
-    {"nolazytime", ""},     {"iversion", "iversion"},
-    {"noiversion", ""},     {"silent", "silent"},
+    {"nolazytime", ""},     {"iversion", ""},
+    {"noiversion", ""},     {"silent", ""},
     {"loud", ""},           {"defaults", ""},
 };
 
