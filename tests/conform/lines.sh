@@ -52,7 +52,7 @@ enter_host() {
 
 # in_terminal COMMAND...: with a terminal of its own, whose output goes to ours.
 in_terminal() { script --quiet --return --command "$(printf '%q ' "$@")" /dev/null; }
-export -f in_terminal
+export -f in_terminal eventually
 
 # Control groups below the host's root that the host did not begin with.
 groups_left() { find /sys/fs/cgroup -mindepth 1 -type d ! -path /sys/fs/cgroup/test; }
