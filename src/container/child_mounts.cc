@@ -553,14 +553,21 @@ bool has_hooks_before_pivot(Brief& brief) {
   return false;
 }
 
+// What the parent does then moves network devices in, and only then their sysctls
+// (net.ipv4.conf.eth0.forwarding) are there.
+void ask_before_pivot(Brief& brief) {
+  if (has_hooks_before_pivot(brief) || brief.always_ask) ask_parent(brief, Signal::RunHooks);
+  if (brief.plan.header().net_devices.count > 0) set_sysctls(brief);
+}
+
 }  // namespace
 
 void set_up_root(Brief& brief) {
   const PlanHeader& header = brief.plan.header();
-  set_sysctls(brief);
+  if (header.net_devices.count == 0) set_sysctls(brief);
   if ((header.flags & plan_own_mounts) == 0) {
     const int root = open_root_directory(brief);
-    if (has_hooks_before_pivot(brief) || brief.always_ask) ask_parent(brief, Signal::RunHooks);
+    ask_before_pivot(brief);
     enter_root(brief, root);
     close_fd(root);
     return;
@@ -575,7 +582,7 @@ void set_up_root(Brief& brief) {
   if (header.has_process != 0 && (header.process.flags & process_terminal) != 0) {
     set_up_console(brief, root, true);
   }
-  if (has_hooks_before_pivot(brief) || brief.always_ask) ask_parent(brief, Signal::RunHooks);
+  ask_before_pivot(brief);
   readonly_device_directory(brief, root);
   for (const Text path : brief.plan.items(header.readonly_paths)) {
     make_readonly(brief, root, brief.plan.text(path));

@@ -158,6 +158,18 @@ TEST(NetDevices, a_new_name_goes_into_the_labels_of_addresses_too) {
   EXPECT_TRUE(contains(addresses, "scope global c0:web")) << addresses;
 }
 
+TEST(NetDevices, sysctls_of_a_device_are_set_once_it_is_there) {
+  const Pair pair("eth0");
+  Config config = with_devices(R"({"eth0":{"name":"c0"}})");
+  config.for_linux["sysctl"] =
+      R"({"net.ipv4.conf.c0.forwarding":"1","net.ipv4.ip_default_ttl":"9"})";
+  const Bundle bundle(config.guest({"cat", "/proc/sys/net/ipv4/conf/c0/forwarding", "cat",
+                                    "/proc/sys/net/ipv4/ip_default_ttl"}));
+  const CommandResult result = oci({"run", "--bundle", bundle.path(), "devices"});
+  ASSERT_TRUE(result.ok()) << result.text();
+  EXPECT_TRUE(contains(result.out, "1\n9\n")) << result.text();
+}
+
 TEST(NetDevices, names_may_be_swapped) {
   const Pair one("eth0"), two("eth1");
   one.add("192.0.2.1/24");
