@@ -407,7 +407,7 @@ void Launch::end_child() {
 }
 
 Launch::~Launch() {
-  if (!started_ && pidfd_) end_child();
+  if (pidfd_) end_child();
   if (brief_ != nullptr) {
     brief_->~Brief();
     ::munmap(brief_, child_stack_bytes);
@@ -506,7 +506,6 @@ Result<Launch::Event> Launch::handle_end() {
                                     WIFSIGNALED(status) ? "signal " : "exit status ",
                                     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
   }
-  started_ = true;
   return Event::Started;
 }
 

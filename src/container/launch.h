@@ -54,7 +54,7 @@ class Launch {
   static Result<std::unique_ptr<Launch>> begin(const PlanView& plan, const LaunchOptions& options);
   Launch(const Launch&) = delete;
   Launch& operator=(const Launch&) = delete;
-  // A launch that has not said Started is ended and reaped.
+  // A process that was not taken (take_pidfd) is ended and reaped.
   ~Launch();
 
   pid_t pid() const { return pid_; }
@@ -104,7 +104,6 @@ class Launch {
   Fd pidfd_;
   pid_t pid_ = -1;
   Brief* brief_ = nullptr;  // at the start of the region that holds the child's stack
-  bool started_ = false;
   bool listener_passed_ = false;
 };
 
