@@ -2,12 +2,12 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/text.h"
+#include "container/intel_rdt.h"
 #include "container/plan.h"
 #include "container/runtime_impl.h"
 #include "container/seccomp.h"
@@ -21,7 +21,6 @@ namespace {
 using container::PlanHeader;
 
 constexpr const char* config_file = "config.json";
-constexpr long resctrl_magic = 0x7655821;
 
 // As runc takes it: relative to the working directory, links left as they are.
 Result<std::string> absolute_directory(const std::string& directory) {
@@ -48,12 +47,7 @@ Result<> check_host(const oci::Spec& spec) {
     return fail(Kind::Unsupported, "process.selinuxLabel: SELinux is not enabled on this host");
   }
   if (spec.linux_ && spec.linux_->intel_rdt) {
-    struct statfs filesystem;
-    if (::statfs("/sys/fs/resctrl", &filesystem) != 0 || filesystem.f_type != resctrl_magic) {
-      return fail(Kind::Unsupported,
-                  "linux.intelRdt: no resctrl file system is mounted at /sys/fs/resctrl");
-    }
-    return fail(Kind::Unsupported, "linux.intelRdt: not supported yet");
+    TRY(container::open_resctrl().context("linux.intelRdt"));
   }
   return {};
 }
@@ -160,7 +154,10 @@ Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::
   bundle->rootfs = bundle->plan.view(bundle->plan.header().root);
   bundle->namespaces = namespaces_of(bundle->plan);
   bundle->delegate_to = delegate_to(spec, bundle->plan);
-  if (spec.linux_) bundle->cgroups_path = spec.linux_->cgroups_path;
+  if (spec.linux_) {
+    bundle->cgroups_path = spec.linux_->cgroups_path;
+    bundle->intel_rdt = spec.linux_->intel_rdt;
+  }
   bundle->cgroup = TRY(container::plan_cgroup(resources_of(spec)));
   return bundle;
 }

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/text.h"
+#include "container/intel_rdt.h"
 #include "container/plan.h"
 #include "container/runtime_impl.h"
 #include "oci/names.h"
@@ -102,6 +103,10 @@ Result<Process> finish(const PlanView& plan, const container::LaunchOptions& opt
                        const container::Record& record) {
   const NotDumpable hidden;
   const auto launch = TRY(Launch::begin(plan, options));
+  if (!record.rdt_groups.empty()) {
+    TRY(container::put_into_rdt_groups(TRY(container::open_resctrl()), record.rdt_groups,
+                                       launch->pid()));
+  }
   while (true) {
     const Launch::Event event = TRY(launch->next_event());
     if (event == Launch::Event::Started) return Process{launch->pid(), launch->take_pidfd()};

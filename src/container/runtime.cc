@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "container/cgroup_plan.h"
+#include "container/intel_rdt.h"
 #include "container/runtime_impl.h"
 #include "oci/spec_parse.h"
 #include "sys/file.h"
@@ -249,6 +250,9 @@ Result<> Runtime::remove(const std::string& id, bool force) {
   if (!opened.record.cgroup.empty()) {
     TRY(container::destroy_cgroup(*TRY(impl_->cgroup_tree()), opened.record.cgroup,
                                   opened.record.cgroups_made, sys::deadline_in(removal_deadline)));
+  }
+  if (!opened.record.rdt_made.empty()) {
+    TRY(container::remove_rdt_groups(TRY(container::open_resctrl()), opened.record.rdt_made));
   }
   Result<> hooks;
   if (opened.record.has_stop_hooks) {

@@ -32,6 +32,7 @@ struct Bundle::Impl {
   container::PlanView plan;
   container::CgroupPlan cgroup;
   std::string cgroups_path;
+  std::optional<oci::IntelRdt> intel_rdt;
   uint64_t namespaces = 0;           // CLONE_NEW*, new or joined
   std::optional<uid_t> delegate_to;  // who gets the cgroup, where it is delegated
   std::vector<std::string> warnings;

@@ -11,6 +11,7 @@
 #include <ctime>
 
 #include "base/text.h"
+#include "container/intel_rdt.h"
 #include "container/net_devices.h"
 #include "container/runtime_impl.h"
 #include "sys/file.h"
@@ -50,6 +51,7 @@ class Starting::Impl {
     if (parked) TRY(make_gate());
     TRY(clone(io));
     times_.clone = now_ns();
+    if (bundle_.intel_rdt) TRY(join_rdt());
     return save();
   }
 
@@ -115,8 +117,19 @@ class Starting::Impl {
     options.wait = gate_ ? gate_.get() : -1;
     options.report = report_ ? report_.get() : -1;
     options.traced = io.traced;
-    options.ask_before_pivot = bundle_.plan.header().net_devices.count > 0;
+    // The program must not run before its devices are there and its class is joined.
+    options.ask_before_pivot =
+        bundle_.plan.header().net_devices.count > 0 || bundle_.intel_rdt.has_value();
     launch_ = TRY(Launch::begin(bundle_.plan, options));
+    return {};
+  }
+
+  Result<> join_rdt() {
+    const container::RdtPlan plan = container::plan_rdt(*bundle_.intel_rdt, id_);
+    const Fd resctrl = TRY(container::open_resctrl().context("linux.intelRdt"));
+    record_.rdt_made = TRY(container::join_rdt(resctrl, plan, launch_->pid()));
+    record_.rdt_groups = {plan.group};
+    if (!plan.monitoring.empty()) record_.rdt_groups.push_back(plan.monitoring);
     return {};
   }
 
@@ -166,10 +179,14 @@ class Starting::Impl {
     net_devices_.reset();     // they go back while their namespace lives
     launch_.reset();
     bool gone = true;
+    if (!record_.rdt_made.empty()) {
+      const auto resctrl = container::open_resctrl();
+      gone = resctrl && container::remove_rdt_groups(*resctrl, record_.rdt_made);
+    }
     if (cgroup_.dir) {
       const auto tree = runtime_.cgroup_tree();
-      gone = tree && container::destroy_cgroup(**tree, record_.cgroup, record_.cgroups_made,
-                                               sys::deadline_in(removal_deadline));
+      gone &= tree && container::destroy_cgroup(**tree, record_.cgroup, record_.cgroups_made,
+                                                sys::deadline_in(removal_deadline));
     }
     if (hooks_ran_) {
       (void)container::run_hooks(bundle_.plan, HookKind::Poststop,

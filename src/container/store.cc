@@ -58,6 +58,10 @@ std::string write_record(const Record& record) {
   json.member("startTime", record.init.start_time);
   json.member("cgroup", record.cgroup);
   json.key("cgroupsMade").values(record.cgroups_made);
+  if (!record.rdt_groups.empty()) {
+    json.key("rdtGroups").values(record.rdt_groups);
+    json.key("rdtMade").values(record.rdt_made);
+  }
   json.member("namespaces", record.namespaces);
   json.member("startHooks", record.has_start_hooks);
   json.member("stopHooks", record.has_stop_hooks);
@@ -79,6 +83,8 @@ Result<Record> parse_record(std::string text) {
   TRY(json.need("startTime", record.init.start_time));
   TRY(json.need("cgroup", record.cgroup));
   TRY(json.need("cgroupsMade", record.cgroups_made));
+  TRY(json.maybe("rdtGroups", record.rdt_groups));
+  TRY(json.maybe("rdtMade", record.rdt_made));
   TRY(json.need("namespaces", record.namespaces));
   TRY(json.need("startHooks", record.has_start_hooks));
   TRY(json.need("stopHooks", record.has_stop_hooks));

@@ -36,9 +36,11 @@ struct Record {
   ProcessIdentity init;
   std::string cgroup;  // path in the tree
   std::vector<std::string> cgroups_made;
-  uint64_t namespaces = 0;       // CLONE_NEW* that are not the runtime's
-  bool has_start_hooks = false;  // startContainer or poststart: `start` needs the plan
-  bool has_stop_hooks = false;   // poststop: `delete` does
+  std::vector<std::string> rdt_groups;  // of resctrl, that its processes are in
+  std::vector<std::string> rdt_made;    // of these, its own to remove
+  uint64_t namespaces = 0;              // CLONE_NEW* that are not the runtime's
+  bool has_start_hooks = false;         // startContainer or poststart: `start` needs the plan
+  bool has_stop_hooks = false;          // poststop: `delete` does
 };
 
 // The plan of a container, as bytes that stay in place and the view into them.

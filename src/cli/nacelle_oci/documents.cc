@@ -68,6 +68,7 @@ oci::Features supported_features() {
   features.apparmor = file_says_yes("/sys/module/apparmor/parameters/enabled");
   features.selinux = ::access("/sys/fs/selinux/enforce", F_OK) == 0;
   features.net_devices = true;
+  features.intel_rdt = true;
   return features;
 }
 

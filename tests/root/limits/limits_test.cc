@@ -139,6 +139,19 @@ TEST_F(Limits, a_stopped_or_missing_container_has_no_limits) {
   EXPECT_TRUE(contains(oci({"events", "nobody"}).err, "nobody"));
 }
 
+TEST(IntelRdt, a_class_of_service_without_resctrl_is_an_error_that_says_so) {
+  if (read_file("/proc/filesystems").find("resctrl") != std::string::npos)
+    GTEST_SKIP() << "a machine without resctrl";
+  Config config = Config::minimal();
+  config.for_linux["intelRdt"] = R"({"closID":"gold"})";
+  const Bundle bundle(config);
+  const CommandResult result = oci({"create", "--bundle", bundle.path(), "web"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(
+      contains(result.err, "linux.intelRdt: no resctrl file system is mounted at /sys/fs/resctrl"))
+      << result.err;
+}
+
 // Calls `look` with the `data` of a line of stats of the container "web".
 template <class Look>
 void look_at_stats(std::string_view line, Look look) {
