@@ -179,8 +179,11 @@ Result<Bundle> Runtime::load(const std::string& directory, const LoadOptions& op
   std::string bundle = TRY(absolute_directory(directory));
   const auto where = [&] { return cat(bundle, "/", config_file); };
   const Fd opened = TRY(sys::open_at(sys::working_directory, bundle.c_str(), O_PATH | O_DIRECTORY));
+  // A fifo must not hold the start up: without a writer it reads as empty.
+  const Fd file =
+      TRY(sys::open_at(opened.get(), config_file, O_RDONLY | O_NONBLOCK).context(where));
   const std::string json =
-      TRY(sys::read_file_at(opened.get(), config_file, oci::config_bytes_max).context(where));
+      TRY(sys::read_all(file, oci::config_bytes_max, config_file).context(where));
   const oci::Spec spec = TRY(oci::parse_spec(json).context(where));
   auto impl = TRY(compile(bundle, spec, impl_->store(), options).context(where));
   return Bundle(std::move(impl));
