@@ -170,6 +170,18 @@ TEST(NetDevices, sysctls_of_a_device_are_set_once_it_is_there) {
   EXPECT_TRUE(contains(result.out, "1\n9\n")) << result.text();
 }
 
+TEST(NetDevices, a_container_with_a_user_namespace_gets_its_device_too) {
+  const Pair pair("eth0");
+  pair.add("192.0.2.7/24");
+  Config config = with_devices(R"({"eth0":{"name":"c0"}})");
+  config.namespaces({"pid", "network", "ipc", "uts", "mount", "cgroup", "user"});
+  config.for_linux["uidMappings"] = R"([{"containerID":0,"hostID":100000,"size":65536}])";
+  config.for_linux["gidMappings"] = R"([{"containerID":0,"hostID":100000,"size":65536}])";
+  const Bundle bundle(config);
+  const Created created(bundle);
+  EXPECT_TRUE(contains(created.run_ip({"-o", "addr", "show", "dev", "c0"}), "192.0.2.7/24"));
+}
+
 TEST(NetDevices, names_may_be_swapped) {
   const Pair one("eth0"), two("eth1");
   one.add("192.0.2.1/24");
