@@ -41,8 +41,8 @@ class Box {
   ArmedBundle bundle_;
 };
 
-// As nothing_left_since, where others use the machine too: its BPF programs are counted as a whole,
-// so only one that was not there before and stays is held against us.
+// As nothing_left_since, for everything that can only be ours. BPF programs are counted over the
+// whole machine, so they are looked at in long runs only, which have it to themselves.
 testing::AssertionResult nothing_of_ours_left_since(const Census& before);
 
 // Every test must leave no process, mount, group, namespace, program, descriptor or state behind.
