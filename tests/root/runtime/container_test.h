@@ -28,12 +28,13 @@ class ContainerTest : public testing::Test {
       difference = census_difference(before_, take_own_census());
       return difference.empty();
     })) << difference;
-    if (HasFailure()) remove_what_is_left();  // so that the next test fails for its own reasons only
+    if (HasFailure())
+      remove_what_is_left();  // so that the next test fails for its own reasons only
   }
 
  private:
-  // Compiled filters stay in the state directory, as meant. Device programs are counted on the whole
-  // machine, where others start containers too; they go with their cgroup, which is counted.
+  // Compiled filters stay in the state directory, as meant. Device programs are counted on the
+  // whole machine, where others start containers too; they go with their cgroup, which is counted.
   static Census take_own_census() {
     Census census = take_census(runtime_root);
     census.found.erase("bpf");
@@ -134,9 +135,9 @@ inline bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-#define EXPECT_CONTAINS(text, part)                                              \
+#define EXPECT_CONTAINS(text, part) \
   EXPECT_TRUE(::nacelle::test::contains(text, part)) << "no '" << (part) << "' in: " << (text)
-#define EXPECT_LACKS(text, part)                                                 \
+#define EXPECT_LACKS(text, part) \
   EXPECT_FALSE(::nacelle::test::contains(text, part)) << "'" << (part) << "' in: " << (text)
 
 }  // namespace nacelle::test

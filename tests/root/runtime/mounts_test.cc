@@ -13,8 +13,7 @@ class MountsTest : public ContainerTest {
  protected:
   // The mountinfo of a container whose config has this mount.
   std::string mounts_with(const std::string& mount) {
-    const CommandResult result =
-        run_once(Config::minimal().add_mount(mount).guest({"mounts"}));
+    const CommandResult result = run_once(Config::minimal().add_mount(mount).guest({"mounts"}));
     EXPECT_TRUE(result.ok()) << mount << result.text();
     return result.out;
   }
@@ -31,9 +30,12 @@ TEST_F(MountsTest, every_file_system_type_is_mounted) {
     const char* in_mountinfo;
   };
   constexpr Case cases[] = {
-      {"/sys", "sysfs", " - sysfs "},          {"/mnt/tmp", "tmpfs", " - tmpfs "},
-      {"/dev/pts", "devpts", " - devpts "},    {"/dev/mqueue", "mqueue", " - mqueue "},
-      {"/sys/fs/cgroup", "cgroup", " - cgroup2 "}, {"/mnt/two", "cgroup2", " - cgroup2 "},
+      {"/sys", "sysfs", " - sysfs "},
+      {"/mnt/tmp", "tmpfs", " - tmpfs "},
+      {"/dev/pts", "devpts", " - devpts "},
+      {"/dev/mqueue", "mqueue", " - mqueue "},
+      {"/sys/fs/cgroup", "cgroup", " - cgroup2 "},
+      {"/mnt/two", "cgroup2", " - cgroup2 "},
   };
   for (const Case& one : cases) {
     Config config = Config::minimal();
@@ -51,13 +53,17 @@ TEST_F(MountsTest, attribute_words_set_what_they_say) {
     const char* word;
     const char* option;
   };
-  constexpr Case cases[] = {{"ro", "ro"},           {"nosuid", "nosuid"},
-                            {"nodev", "nodev"},     {"noexec", "noexec"},
-                            {"noatime", "noatime"}, {"nodiratime", "nodiratime"},
-                            {"relatime", "relatime"}, {"nosymfollow", "nosymfollow"}};
+  constexpr Case cases[] = {{"ro", "ro"},
+                            {"nosuid", "nosuid"},
+                            {"nodev", "nodev"},
+                            {"noexec", "noexec"},
+                            {"noatime", "noatime"},
+                            {"nodiratime", "nodiratime"},
+                            {"relatime", "relatime"},
+                            {"nosymfollow", "nosymfollow"}};
   for (const Case& one : cases) {
-    const std::string options = mount_options(
-        mounts_with(mount_json("/mnt", "tmpfs", "tmpfs", {one.word})), "/mnt");
+    const std::string options =
+        mount_options(mounts_with(mount_json("/mnt", "tmpfs", "tmpfs", {one.word})), "/mnt");
     EXPECT_TRUE(has_option(options, one.option)) << one.word << ": " << options;
   }
   // strictatime is the absence of the others.
@@ -96,8 +102,8 @@ TEST_F(MountsTest, words_that_only_undo_a_default_are_accepted) {
 }
 
 TEST_F(MountsTest, an_option_no_file_system_knows_fails_in_the_kernels_words) {
-  const CommandResult result = run_once(
-      Config::minimal().add_mount(mount_json("/mnt", "tmpfs", "tmpfs", {"sizzle=64k"})));
+  const CommandResult result =
+      run_once(Config::minimal().add_mount(mount_json("/mnt", "tmpfs", "tmpfs", {"sizzle=64k"})));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_CONTAINS(result.err, "'/mnt'");
   EXPECT_CONTAINS(result.err, "sizzle");
@@ -172,9 +178,12 @@ TEST_F(BindTest, plain_words_change_the_top_and_r_words_the_tree) {
     const char* word;
     const char* option;
   };
-  constexpr Case cases[] = {{"rro", "ro"},           {"rnosuid", "nosuid"},
-                            {"rnodev", "nodev"},     {"rnoexec", "noexec"},
-                            {"rnoatime", "noatime"}, {"rnodiratime", "nodiratime"},
+  constexpr Case cases[] = {{"rro", "ro"},
+                            {"rnosuid", "nosuid"},
+                            {"rnodev", "nodev"},
+                            {"rnoexec", "noexec"},
+                            {"rnoatime", "noatime"},
+                            {"rnodiratime", "nodiratime"},
                             {"rnosymfollow", "nosymfollow"}};
   for (const Case& one : cases) {
     const std::string all =
@@ -204,9 +213,9 @@ TEST_F(BindTest, propagation_is_what_was_asked_for) {
     const char* tag;  // of mountinfo; "-": none
   };
   // The host's mounts are private here: a slave of nobody is private.
-  constexpr Case cases[] = {{"private", "- "},     {"rprivate", "- "},   {"shared", "shared:"},
-                            {"rshared", "shared:"}, {"unbindable", "unbindable"},
-                            {"runbindable", "unbindable"}};
+  constexpr Case cases[] = {
+      {"private", "- "},      {"rprivate", "- "},           {"shared", "shared:"},
+      {"rshared", "shared:"}, {"unbindable", "unbindable"}, {"runbindable", "unbindable"}};
   for (const Case& one : cases) {
     const std::string all =
         mounts_with(mount_json("/v", "none", "/tmp/volume", {"rbind", one.word}));
@@ -259,8 +268,10 @@ TEST_F(BindTest, idmap_shows_other_owners) {
       R"({"destination":"/v","type":"none","source":"/tmp/volume","options":["bind","idmap"],)"
       R"("uidMappings":[{"containerID":1000,"hostID":5000,"size":1}],)"
       R"("gidMappings":[{"containerID":1000,"hostID":6000,"size":1}]})";
-  const CommandResult result = run_shell(Config::minimal().add_mount(mount), "stat -c %u:%g /v/file");
-  if (contains(result.err, "idmap of")) GTEST_SKIP() << "no id-mapped mounts of tmpfs: " << result.err;
+  const CommandResult result =
+      run_shell(Config::minimal().add_mount(mount), "stat -c %u:%g /v/file");
+  if (contains(result.err, "idmap of"))
+    GTEST_SKIP() << "no id-mapped mounts of tmpfs: " << result.err;
   EXPECT_EQ(result.out, "5000:6000\n") << result.text();
 }
 
@@ -291,8 +302,8 @@ TEST_F(MountsTest, tmpcopyup_starts_with_what_it_covers) {
 }
 
 TEST_F(MountsTest, tmpcopyup_is_for_tmpfs) {
-  const CommandResult result =
-      run_once(Config::minimal().add_mount(mount_json("/v", "none", "/tmp", {"bind", "tmpcopyup"})));
+  const CommandResult result = run_once(
+      Config::minimal().add_mount(mount_json("/v", "none", "/tmp", {"bind", "tmpcopyup"})));
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_CONTAINS(result.err, "tmpcopyup");
 }
@@ -310,11 +321,11 @@ CommandResult run_with_lower_directories(int count, size_t name_length) {
     write_file(cat(layer, "/file", number), number + "\n");
     lower += cat(lower.empty() ? "" : ":", layer);
   }
-  return run_shell(Config::minimal().add_mount(mount_json(
-                       "/merged", "overlay", "overlay",
-                       {cat("lowerdir=", lower), "upperdir=/tmp/layers/upper",
-                        "workdir=/tmp/layers/work"})),
-                   cat("cat /merged/file0 /merged/file", count - 1, "; echo new > /merged/new"));
+  return run_shell(
+      Config::minimal().add_mount(mount_json(
+          "/merged", "overlay", "overlay",
+          {cat("lowerdir=", lower), "upperdir=/tmp/layers/upper", "workdir=/tmp/layers/work"})),
+      cat("cat /merged/file0 /merged/file", count - 1, "; echo new > /merged/new"));
 }
 
 TEST_F(MountsTest, overlay_with_a_short_list) {
@@ -353,9 +364,9 @@ TEST_F(MountsTest, rootfs_propagation_is_what_was_asked_for) {
     const char* word;
     const char* tag;
   };
-  for (const Case& one : {Case{"shared", "shared:"}, Case{"rshared", "shared:"},
-                          Case{"unbindable", "unbindable"}, Case{"private", "-"},
-                          Case{"rprivate", "-"}, Case{"slave", "-"}, Case{"rslave", "-"}}) {
+  for (const Case& one :
+       {Case{"shared", "shared:"}, Case{"rshared", "shared:"}, Case{"unbindable", "unbindable"},
+        Case{"private", "-"}, Case{"rprivate", "-"}, Case{"slave", "-"}, Case{"rslave", "-"}}) {
     Config config = Config::minimal().guest({"mounts"});
     config.for_linux["rootfsPropagation"] = json_string(one.word);
     const CommandResult result = run_once(config);
@@ -385,9 +396,8 @@ TEST_F(MountsTest, masked_and_readonly_paths_hold) {
 }
 
 TEST_F(MountsTest, mount_points_are_made_through_links_that_stay_inside) {
-  Bundle bundle(Config::minimal()
-                    .add_mount(mount_json("/link/deep", "tmpfs", "tmpfs"))
-                    .guest({"mounts"}));
+  Bundle bundle(
+      Config::minimal().add_mount(mount_json("/link/deep", "tmpfs", "tmpfs")).guest({"mounts"}));
   ::mkdir((bundle.rootfs() + "/var/target").c_str(), 0755);
   ::symlink("/var/target", (bundle.rootfs() + "/link").c_str());
   const CommandResult result = run_once(bundle);

@@ -15,9 +15,9 @@ struct NamespaceKind {
   const char* type;
   const char* file;
 };
-constexpr NamespaceKind kinds[] = {{"pid", "pid"},       {"network", "net"},   {"ipc", "ipc"},
-                                   {"uts", "uts"},       {"mount", "mnt"},     {"cgroup", "cgroup"},
-                                   {"user", "user"},     {"time", "time"}};
+constexpr NamespaceKind kinds[] = {{"pid", "pid"},   {"network", "net"}, {"ipc", "ipc"},
+                                   {"uts", "uts"},   {"mount", "mnt"},   {"cgroup", "cgroup"},
+                                   {"user", "user"}, {"time", "time"}};
 
 std::string namespace_link(const std::string& path) {
   char text[128];
@@ -34,8 +34,7 @@ std::string seen_inside(Config config, const char* file) {
 }
 
 void give_rootfs_to(const Bundle& bundle, unsigned id) {
-  const CommandResult done =
-      run({"chown", "-R", "-h", cat(id, ":", id), bundle.rootfs()});
+  const CommandResult done = run({"chown", "-R", "-h", cat(id, ":", id), bundle.rootfs()});
   EXPECT_TRUE(done.ok()) << done.text();
 }
 
@@ -98,8 +97,8 @@ TEST_F(NamespacesTest, what_is_left_out_is_the_callers) {
 }
 
 TEST_F(NamespacesTest, without_a_mount_namespace_the_root_is_entered_and_nothing_is_mounted) {
-  Config config = Config::minimal().guest({"open", "/etc/passwd", "r", "open", "/proc/self/maps",
-                                           "r", "cwd"});
+  Config config =
+      Config::minimal().guest({"open", "/etc/passwd", "r", "open", "/proc/self/maps", "r", "cwd"});
   config.namespaces({"pid", "network", "ipc", "uts", "cgroup"});
   config.top["mounts"] = "";
   const CommandResult result = run_once(config);
@@ -167,8 +166,8 @@ TEST_F(NamespacesTest, a_time_namespace_is_joined_by_path) {
 }
 
 TEST_F(NamespacesTest, a_new_time_namespace_has_the_offsets_asked_for) {
-  Config config = Config::minimal().guest({"cat", "/proc/uptime", "cat",
-                                           "/proc/self/timens_offsets"});
+  Config config =
+      Config::minimal().guest({"cat", "/proc/uptime", "cat", "/proc/self/timens_offsets"});
   config.namespaces({"pid", "mount", "time", "uts"});
   config.for_linux["timeOffsets"] =
       R"({"boottime":{"secs":900000,"nanosecs":5},"monotonic":{"secs":777,"nanosecs":0}})";
@@ -178,10 +177,10 @@ TEST_F(NamespacesTest, a_new_time_namespace_has_the_offsets_asked_for) {
 }
 
 TEST_F(NamespacesTest, a_new_user_namespace_maps_ids) {
-  Config config = with_new_user_namespace({"user", "pid", "network", "ipc", "uts", "mount",
-                                           "cgroup"});
-  const Bundle bundle(config.guest({"ids", "cat", "/proc/self/uid_map", "cat",
-                                    "/proc/self/gid_map", "wait"}));
+  Config config =
+      with_new_user_namespace({"user", "pid", "network", "ipc", "uts", "mount", "cgroup"});
+  const Bundle bundle(
+      config.guest({"ids", "cat", "/proc/self/uid_map", "cat", "/proc/self/gid_map", "wait"}));
   give_rootfs_to(bundle, 100000);
   const Live live(bundle);
   EXPECT_TRUE(eventually([&] { return contains(live.made().out_now(), "65536"); }));
@@ -237,8 +236,9 @@ TEST_F(NamespacesTest, a_new_user_namespace_may_live_in_a_joined_network) {
   Config config = with_new_user_namespace({});
   config.for_linux["namespaces"] =
       joining({{"user", ""}, {"network", path}, {"mount", ""}, {"pid", ""}, {"uts", ""}});
-  Bundle bundle(config.args({"/bin/sh", "-c", "readlink /proc/self/ns/net; id -u; cat "
-                                              "/proc/self/uid_map"}));
+  Bundle bundle(config.args({"/bin/sh", "-c",
+                             "readlink /proc/self/ns/net; id -u; cat "
+                             "/proc/self/uid_map"}));
   give_rootfs_to(bundle, 100000);
   const CommandResult result = run_once(bundle);
   EXPECT_CONTAINS(result.out, namespace_link(path) + "\n0\n");
@@ -262,9 +262,9 @@ TEST_F(NamespacesTest, a_new_network_has_its_loopback_up) {
   const CommandResult result =
       run_shell(Config::minimal(), "ping -c 1 -W 2 127.0.0.1 >/dev/null && echo up");
   // Without CAP_NET_RAW ping needs the sysctl, so the link's flags are what is looked at.
-  const CommandResult flags = run_shell(
-      Config::minimal().add_mount(mount_json("/sys", "sysfs", "sysfs", {"ro"})),
-      "cat /sys/class/net/lo/flags");
+  const CommandResult flags =
+      run_shell(Config::minimal().add_mount(mount_json("/sys", "sysfs", "sysfs", {"ro"})),
+                "cat /sys/class/net/lo/flags");
   EXPECT_EQ(flags.out, "0x9\n") << flags.text() << result.text();
 }
 
@@ -272,8 +272,7 @@ TEST_F(NamespacesTest, hostname_and_domainname_are_the_containers) {
   Config config = Config::minimal();
   config.top["hostname"] = "\"inner\"";
   config.top["domainname"] = "\"example.test\"";
-  const CommandResult result =
-      run_shell(config, "hostname; cat /proc/sys/kernel/domainname");
+  const CommandResult result = run_shell(config, "hostname; cat /proc/sys/kernel/domainname");
   EXPECT_EQ(result.out, "inner\nexample.test\n") << result.text();
   EXPECT_EQ(read_file("/proc/sys/kernel/hostname"), "nacelle-test\n");
 }

@@ -97,8 +97,8 @@ TEST_F(ProcessTest, a_working_directory_is_made_when_missing) {
 
 TEST_F(ProcessTest, arguments_arrive_as_they_are) {
   Config config = Config::minimal();
-  std::vector<std::string> words = {"/bin/echo", "-n", "", " two  words ", "\"quoted\"", "$HOME",
-                                    std::string(100'000, 'x')};
+  std::vector<std::string> words = {
+      "/bin/echo", "-n", "", " two  words ", "\"quoted\"", "$HOME", std::string(100'000, 'x')};
   const CommandResult result = run_once(config.args(words));
   EXPECT_EQ(result.out, "  two  words  \"quoted\" $HOME " + std::string(100'000, 'x'));
 }
@@ -178,9 +178,8 @@ TEST_F(ProcessTest, affinity_and_memory_policy) {
   const CommandResult result = run({"taskset", "-c", "0", runtime_path(), "--root", runtime_root,
                                     "run", "--bundle", bundle.path(), "once"},
                                    options);
-  const std::string all = run({"/bin/sh", "-c",
-                               "sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status"})
-                              .out;
+  const std::string all =
+      run({"/bin/sh", "-c", "sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status"}).out;
   EXPECT_EQ(result.out, "Cpus_allowed_list=" + all) << result.text();
 }
 
@@ -193,10 +192,10 @@ TEST_F(ProcessTest, descriptors_are_the_standard_ones_and_those_preserved) {
   CommandOptions options;
   const Fd third(::fcntl(kept.get(), F_DUPFD_CLOEXEC, 3));
   // Which number it has is the test's luck; what is asked for is a shell that puts it at 3 and 4.
-  const CommandResult two = run({"/bin/sh", "-c",
-                                 cat("exec 3</dev/zero 4</dev/null; exec ", runtime_path(),
-                                     " --root ", runtime_root, " run --preserve-fds 2 --bundle ",
-                                     bundle.path(), " once")});
+  const CommandResult two =
+      run({"/bin/sh", "-c",
+           cat("exec 3</dev/zero 4</dev/null; exec ", runtime_path(), " --root ", runtime_root,
+               " run --preserve-fds 2 --bundle ", bundle.path(), " once")});
   EXPECT_CONTAINS(two.out, "fd3=/dev/zero\nfd4=/dev/null\n");
   EXPECT_LACKS(two.out, "fd5=");
   const CommandResult closed = run_once(bundle, {}, {"--preserve-fds", "900"});
@@ -250,19 +249,19 @@ Config with_filter(const std::string& rule, bool no_new_privileges = true) {
 
 TEST_F(ProcessTest, a_filter_answers_with_the_errno_asked_for) {
   for (const bool no_new_privileges : {true, false}) {
-    const CommandResult result = run_once(
-        with_filter(R"({"names":["getpriority"],"action":"SCMP_ACT_ERRNO","errnoRet":38})",
-                    no_new_privileges)
-            .guest({"syscall", "140", "status", "Seccomp", "status", "NoNewPrivs"}));
-    EXPECT_EQ(result.out, cat("syscall140=ENOSYS\nSeccomp=2\nNoNewPrivs=",
-                              no_new_privileges ? "1\n" : "0\n"))
+    const CommandResult result =
+        run_once(with_filter(R"({"names":["getpriority"],"action":"SCMP_ACT_ERRNO","errnoRet":38})",
+                             no_new_privileges)
+                     .guest({"syscall", "140", "status", "Seccomp", "status", "NoNewPrivs"}));
+    EXPECT_EQ(result.out,
+              cat("syscall140=ENOSYS\nSeccomp=2\nNoNewPrivs=", no_new_privileges ? "1\n" : "0\n"))
         << result.text();
   }
 }
 
 TEST_F(ProcessTest, a_filter_without_no_new_privileges_works_for_other_users) {
-  Config config = with_filter(
-      R"({"names":["getpriority"],"action":"SCMP_ACT_ERRNO","errnoRet":1})", false);
+  Config config =
+      with_filter(R"({"names":["getpriority"],"action":"SCMP_ACT_ERRNO","errnoRet":1})", false);
   config.process["user"] = R"({"uid":1000,"gid":1000})";
   const CommandResult result = run_once(config.guest({"syscall", "140", "caps"}));
   EXPECT_CONTAINS(result.out, "syscall140=EPERM\n");
@@ -272,15 +271,14 @@ TEST_F(ProcessTest, a_filter_without_no_new_privileges_works_for_other_users) {
 }
 
 TEST_F(ProcessTest, filter_actions_that_kill_do) {
-  for (const auto& [action, code] : std::initializer_list<std::pair<const char*, int>>{
-           {"SCMP_ACT_KILL_PROCESS", 128 + SIGSYS},
-           {"SCMP_ACT_KILL", 128 + SIGSYS},
-           {"SCMP_ACT_KILL_THREAD", 128 + SIGSYS},
-           {"SCMP_ACT_TRAP", 128 + SIGSYS},
-           {"SCMP_ACT_LOG", 0},
-           {"SCMP_ACT_ALLOW", 0}}) {
-    Config config =
-        with_filter(cat(R"({"names":["getpriority"],"action":")", action, "\"}"));
+  for (const auto& [action, code] :
+       std::initializer_list<std::pair<const char*, int>>{{"SCMP_ACT_KILL_PROCESS", 128 + SIGSYS},
+                                                          {"SCMP_ACT_KILL", 128 + SIGSYS},
+                                                          {"SCMP_ACT_KILL_THREAD", 128 + SIGSYS},
+                                                          {"SCMP_ACT_TRAP", 128 + SIGSYS},
+                                                          {"SCMP_ACT_LOG", 0},
+                                                          {"SCMP_ACT_ALLOW", 0}}) {
+    Config config = with_filter(cat(R"({"names":["getpriority"],"action":")", action, "\"}"));
     const CommandResult result = run_once(config.guest({"syscall", "140"}));
     EXPECT_EQ(result.exit_code, code) << action << result.text();
   }
@@ -333,7 +331,8 @@ TEST_F(ProcessTest, a_listener_nobody_listens_at_is_an_error) {
 
 TEST_F(ProcessTest, signals_to_the_foreground_reach_the_container) {
   const Bundle bundle(Config::minimal().args(
-      {"/bin/sh", "-c", "trap 'echo got; exit 42' USR1; echo ready; while :; do sleep 0.05; done"}));
+      {"/bin/sh", "-c",
+       "trap 'echo got; exit 42' USR1; echo ready; while :; do sleep 0.05; done"}));
   RunningCommand runtime(
       {runtime_path(), "--root", runtime_root, "run", "--bundle", bundle.path(), "once"});
   ASSERT_TRUE(eventually([&] { return runtime.out_now() == "ready\n"; }));
