@@ -186,7 +186,9 @@ bool Launch::needs_trampoline() const {
 Result<> Launch::open_joins() {
   for (const JoinStep& join : plan_.items(plan_.header().joins)) {
     const char* path = plan_.text(join.path);
-    Fd fd = TRY(sys::open_at(sys::working_directory, path, O_RDONLY).context("joining namespace"));
+    // Not to wait for a writer, should the path be a FIFO.
+    Fd fd = TRY(sys::open_at(sys::working_directory, path, O_RDONLY | O_NONBLOCK)
+                    .context("joining namespace"));
     if (namespace_type(fd) != join.type) {
       return fail(Kind::Invalid,
                   cat("linux.namespaces: '", path, "' is not a namespace of that type"));
