@@ -191,8 +191,12 @@ void set_up_console(Brief& brief, int root, bool own_console) {
   const int peer = static_cast<int>(
       need(brief, call(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC),
            making_terminal, nullptr, "ioctl", "TIOCGPTPEER"));
-  if (plan.console_rows != 0 || plan.console_columns != 0) {
-    const winsize size{plan.console_rows, plan.console_columns, 0, 0};
+  // A size that nobody asked for is that of the caller's terminal, where it has one: the program
+  // may look before the caller could set it.
+  winsize size{plan.console_rows, plan.console_columns, 0, 0};
+  const bool planned = plan.console_rows != 0 || plan.console_columns != 0;
+  const int callers = brief.stdio[0] >= 0 ? brief.stdio[0] : 0;
+  if (planned || call(SYS_ioctl, callers, TIOCGWINSZ, &size) == 0) {
     need(brief, call(SYS_ioctl, master, TIOCSWINSZ, &size), making_terminal, nullptr, "ioctl",
          "TIOCSWINSZ");
   }
