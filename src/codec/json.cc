@@ -1,6 +1,9 @@
 #include "codec/json.h"
 
 #include <simdjson.h>
+#if defined(__x86_64__)
+#include <sys/platform/x86.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -13,9 +16,18 @@ namespace {
 
 // simdjson's first stage finds every token of a text in one vectorised pass and checks its UTF-8
 // and its strings' bounds. The grammar is ours: its tape keeps no positions, which raw() and the
-// paths of errors need. The implementation fixed at build time is named directly, since asking for
-// the active one runs cpuid, a trap inside virtual machines.
-using Tokens = simdjson::SIMDJSON_BUILTIN_IMPLEMENTATION::dom_parser_implementation;
+// paths of errors need.
+using Tokens = std::unique_ptr<simdjson::internal::dom_parser_implementation>;
+
+// simdjson's own choice runs cpuid, which traps inside virtual machines; libc has asked already.
+const simdjson::implementation* choose_implementation() {
+#if defined(__x86_64__)
+  const bool vectors = CPU_FEATURE_ACTIVE(SSE4_2) && CPU_FEATURE_ACTIVE(PCLMULQDQ);
+  return simdjson::get_available_implementations()[vectors ? "westmere" : "fallback"];
+#else
+  return simdjson::get_active_implementation();
+#endif
+}
 
 constexpr size_t echo_bytes_max = 64;
 
@@ -152,10 +164,11 @@ class Builder {
       return fail(Kind::Invalid, cat("larger than ", limits_.bytes_max, " bytes"));
     }
     if (source_.empty()) return fail(Kind::Invalid, "not JSON: empty");
-    auto status = tokens_.allocate(source_.size(), limits_.depth_max);
+    auto status = choose_implementation()->create_dom_parser_implementation(
+        source_.size(), limits_.depth_max, tokens_);
     if (status == simdjson::SUCCESS) {
-      status = tokens_.stage1(reinterpret_cast<const uint8_t*>(source_.data()), source_.size(),
-                              simdjson::stage1_mode::regular);
+      status = tokens_->stage1(reinterpret_cast<const uint8_t*>(source_.data()), source_.size(),
+                               simdjson::stage1_mode::regular);
     }
     switch (status) {
       case simdjson::SUCCESS: break;
@@ -169,7 +182,7 @@ class Builder {
       case simdjson::MEMALLOC: return fail(Kind::Exhausted, "out of memory");
       default: return fail(Kind::Invalid, "not JSON");
     }
-    count_ = tokens_.n_structural_indexes;
+    count_ = tokens_->n_structural_indexes;
     return {};
   }
 
@@ -184,7 +197,7 @@ class Builder {
     return false;
   }
 
-  uint32_t position(uint32_t token) const { return tokens_.structural_indexes[token]; }
+  uint32_t position(uint32_t token) const { return tokens_->structural_indexes[token]; }
   // The first character of the token to come, or NUL at the end.
   char peek() const { return at_ < count_ ? source_[position(at_)] : '\0'; }
   // The end of the current token: the last byte before the next one that is not a space.
