@@ -47,7 +47,8 @@ inline void skip(benchmark::State& state, long negative_errno) {
   const bool missing = error == EPERM || error == EACCES || error == ENOSYS || error == ENODEV ||
                        error == EOPNOTSUPP;
   state.SkipWithError(
-      cat(missing ? "missing: what is needed for: " : "failed: ", ::strerror(error)).c_str());
+      cat(missing ? "missing: permission or kernel feature: " : "failed: ", ::strerror(error))
+          .c_str());
 }
 
 inline double microseconds(double seconds) { return seconds * 1e6; }

@@ -103,20 +103,6 @@ void seccomp_call_libseccomp(State& state) {
 }
 BENCHMARK(seccomp_call_libseccomp)->ArgName("optimize")->Arg(1)->Arg(2)->BY_HAND;
 
-// libseccomp's compiler, for seccomp_compile of plan_bench.
-void seccomp_compile_libseccomp(State& state) {
-  const oci::Seccomp from = profile();
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        container::test::compile_with_libseccomp(from, static_cast<uint32_t>(state.range(0))));
-  }
-}
-BENCHMARK(seccomp_compile_libseccomp)
-    ->ArgName("optimize")
-    ->Arg(1)
-    ->Arg(2)
-    ->Unit(benchmark::kMicrosecond);
-
 std::vector<bpf_insn> device_program() {
   auto plan = container::plan_cgroup(spec().linux_->resources);
   CHECK(plan.has_value() && !plan->device_program.empty());
