@@ -28,6 +28,9 @@ struct ChildFailure {
   const char* argument = nullptr;  // "proc", or null
 };
 
+// Set in what the stub writes about a failed execve, besides its errno (stub.S).
+inline constexpr uint32_t stub_error_bit = 0x80000000u;
+
 // Larger environments of a lookup are refused.
 inline constexpr uint32_t path_bytes_max = 4096;
 
@@ -42,6 +45,9 @@ struct Brief {
   int stdio[3] = {-1, -1, -1};  // become 0, 1, 2; -1: inherited
   int wait = -1;                // the stub waits here before the last execve
   int report = -1;              // and writes here why it failed; may be `handshake`
+  // The stub starts the program as a new process, in the pid namespace that this one has entered
+  // for its children (stub.S, "f"); this process stays outside of it.
+  bool fork_last = false;
   uint32_t preserved = 0;       // 3 .. 3+preserved-1 go to the program
 
   // Where the container's cgroup is in the runtime's mount namespace, for MountKind::CgroupTree.

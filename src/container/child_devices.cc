@@ -207,7 +207,10 @@ void set_up_console(Brief& brief, int root, bool own_console) {
   if (own_console) bind_console(brief, root, peer);
   send_master(brief, master);
   close_fd(master);
-  need(brief, call(SYS_ioctl, peer, TIOCSCTTY, 0), making_terminal, nullptr, "ioctl", "TIOCSCTTY");
+  if (!brief.fork_last) {  // else it is for the stub: the end of a session's leader hangs up
+    need(brief, call(SYS_ioctl, peer, TIOCSCTTY, 0), making_terminal, nullptr, "ioctl",
+         "TIOCSCTTY");
+  }
   for (int i = 0; i < 3; ++i) {
     need(brief, call(SYS_dup3, peer, i, 0), making_terminal, nullptr, "dup3");
   }

@@ -388,7 +388,8 @@ void hand_over_to_stub(Brief& brief, const char* program) {
   for (uint32_t i = 0; i < 8; ++i) brief.stub_control[i] = prefix[i];
   put_descriptor(brief.stub_control + 8, brief.wait);
   put_descriptor(brief.stub_control + 12, brief.report);
-  brief.stub_control[16] = '\0';
+  brief.stub_control[16] = !brief.fork_last ? 'd' : has(brief, process_terminal) ? 't' : 'f';
+  brief.stub_control[17] = '\0';
   brief.argv[0] = program;
   brief.argv[1] = brief.stub_control;
 

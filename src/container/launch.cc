@@ -1,5 +1,7 @@
 #include "container/launch.h"
 
+#include <linux/audit.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "codec/cbpf.h"
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/kernel.h"
@@ -164,7 +167,31 @@ Result<int> reap(const Fd& pidfd) {
   return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
+// Whether the filter lets the stub clone, so that only the program itself enters a running
+// container's pid namespace.
+bool Launch::forks_last() const {
+  if (options_.init < 0 || (options_.init_namespaces & CLONE_NEWPID) == 0) return false;
+  const auto filter = plan_.items(plan_.header().process.seccomp);
+  if (filter.empty()) return true;
+  const std::span program(reinterpret_cast<const codec::CbpfInstruction*>(filter.data()),
+                          filter.size());
+  if (!codec::check_seccomp_program(program)) return false;
+  codec::SeccompData clone_call{
+      .number = SYS_clone, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = 0, .args = {}};
+  clone_call.args[0] = CLONE_PARENT | SIGCHLD;
+  const uint32_t verdict = codec::run_seccomp(program, clone_call).action & SECCOMP_RET_ACTION_FULL;
+  return verdict == SECCOMP_RET_ALLOW || verdict == SECCOMP_RET_LOG ||
+         verdict == SECCOMP_RET_USER_NOTIF;
+}
+
 bool Launch::child_needs_own_memory() const {
+  // Where others are in the pid namespace, they may have the capability to look into the child: a
+  // copy of our memory is bad enough.
+  bool watched =
+      options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0 && !forks_last();
+  for (const JoinStep& join : plan_.items(plan_.header().joins))
+    watched |= join.type == CLONE_NEWPID;
+  if (watched) return true;
   uint64_t namespaces = plan_.header().new_namespaces | options_.init_namespaces;
   for (const JoinStep& join : plan_.items(plan_.header().joins)) namespaces |= join.type;
   return (namespaces & CLONE_NEWTIME) != 0;
@@ -260,7 +287,10 @@ Result<> Launch::make_brief() {
   brief_->joined = needs_trampoline();
   brief_->idmap_trees = idmap_numbers_.data();
   brief_->init = options_.init;
-  brief_->init_namespaces = options_.init_namespaces & ~uint64_t{CLONE_NEWPID};
+  brief_->fork_last = forks_last();
+  // For the child itself, or for its children only: a task cannot change its own pid namespace.
+  brief_->init_namespaces =
+      options_.init_namespaces & ~(brief_->fork_last ? uint64_t{0} : uint64_t{CLONE_NEWPID});
   brief_->init_root = options_.init_root;
   brief_->traced = options_.traced;
   brief_->always_ask = options_.ask_before_pivot;
@@ -353,7 +383,8 @@ long Launch::clone_through_trampoline(void* clone_arguments) {
 
 Result<> Launch::clone_child() {
   PidNamespaceForChildren pid_namespace;
-  if (options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0) {
+  const bool enters_pids = options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0;
+  if (enters_pids && !brief_->fork_last) {
     TRY(pid_namespace.enter(options_.init));
   }
   if (!needs_trampoline()) {
@@ -486,6 +517,22 @@ Result<Launch::Event> Launch::next_event() {
   }
 }
 
+// Up to the end of the file: what the stub says, four bytes each, in either order.
+Result<> Launch::read_report(int& error_number, pid_t& program) {
+  uint32_t word = 0;
+  while (true) {
+    const ssize_t got = ::recv(handshake_.get(), &word, sizeof word, MSG_WAITALL);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "reading the report of the last stage");
+    if (got != sizeof word) return {};
+    if ((word & stub_error_bit) != 0) {
+      error_number = static_cast<int>(word & ~stub_error_bit);
+    } else {
+      program = static_cast<pid_t>(word);
+    }
+  }
+}
+
 Result<Launch::Event> Launch::handle_end() {
   const ChildFailure& failure = brief_->failure;
   if (failure.error_number != 0) {
@@ -494,14 +541,24 @@ Result<Launch::Event> Launch::handle_end() {
     return std::unexpected(std::move(error));
   }
   int stub_errno = 0;
-  if (::recv(handshake_.get(), &stub_errno, sizeof stub_errno, MSG_WAITALL) == sizeof stub_errno) {
+  pid_t program = 0;
+  TRY(read_report(stub_errno, program));
+  if (program > 0) {
+    // The task that joined has ended; its sibling, our child, is the program.
+    TRY(reap(pidfd_));
+    pid_ = program;
+    pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, program, 0)));
+    if (!pidfd_) return fail_errno(errno, "pidfd_open of the program");
+  }
+  if (stub_errno != 0) {
     const auto args = plan_.items(plan_.header().process.args);
-    const std::string_view program = argv_[0] != nullptr ? argv_[0] : plan_.text(args[0]);
+    const std::string name = argv_[0] != nullptr ? argv_[0] : plan_.text(args[0]);
     end_child();
     return std::unexpected(
-        Error(kind_of_errno(stub_errno), cat("exec ", program, ": ", errno_words(stub_errno))));
+        Error(kind_of_errno(stub_errno), cat("exec ", name, ": ", errno_words(stub_errno))));
   }
-  if (!brief_->handed_over) {
+  const bool complete = brief_->handed_over && (!brief_->fork_last || program > 0);
+  if (!complete) {
     const int status = TRY(reap(pidfd_));
     pid_ = -1;
     return fail(Kind::Internal, cat("the container's process ended during its start: ",

@@ -83,6 +83,8 @@ class Launch {
   Result<> write_id_maps();
   Result<> wait_readable();
   Result<Event> handle_end();
+  Result<> read_report(int& error_number, pid_t& program);
+  bool forks_last() const;
   Error explain(const ChildFailure& failure) const;
   void end_child();
   bool child_needs_own_memory() const;

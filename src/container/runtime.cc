@@ -87,11 +87,11 @@ Result<> open_gate(const Fd& directory, const Fd& init, const std::string& id) {
   pollfd waiting[2] = {{report.get(), POLLIN, 0}, {init.get(), POLLIN, 0}};
   while (::poll(waiting, 2, -1) < 0 && errno == EINTR) {
   }
-  int exec_errno = 0;
+  uint32_t exec_errno = 0;
   const ssize_t got = ::read(report.get(), &exec_errno, sizeof exec_errno);
   ::unlinkat(directory.get(), report_fifo, 0);
   if (got == static_cast<ssize_t>(sizeof exec_errno) && exec_errno != 0) {
-    return fail_errno(exec_errno, "exec");
+    return fail_errno(static_cast<int>(exec_errno & ~container::stub_error_bit), "exec");
   }
   return {};
 }

@@ -4,10 +4,18 @@
 // script that says `#!/proc/self/exe` lead to these sealed bytes and never to the host's binary.
 //
 //   argv[0]   the program to execute
-//   argv[1]   "nacelle:" WWWW RRRR: two descriptors of four letters a..p (hexadecimal digits 0..15)
+//   argv[1]   "nacelle:" WWWW RRRR M: two descriptors of four letters a..p (hexadecimal digits 0..15)
 //             W: wait for one byte here before executing ("pppp": do not wait)
-//             R: write the errno of a failed execve here
+//             R: write here why an execve failed: its errno with the highest bit set
+//             M: "d" execute as this process; "f" as a new one, a sibling in the pid namespace that
+//                was entered for children, whose number is written to R; "t" as "f", and it makes
+//                standard input its controlling terminal
 //   argv[2..] the arguments of the program
+//
+// The new process of "f" is why nothing of the host's can be seen from inside a running container
+// that someone joins: the first task of ours in its pid namespace has only this file for memory and
+// executable, the container's root, and the container's credentials, whatever the container may do
+// to it (CVE-2016-9962, and what CAP_SYS_PTRACE makes of it).
 //
 // Both descriptors are made close-on-exec first, so a reader of R sees the end of file when the
 // program runs, and four bytes of errno when it does not. Where a seccomp filter forbids fcntl they
@@ -29,7 +37,10 @@
   .set sys_write, 1
   .set sys_close, 3
   .set sys_execve, 59
+  .set sys_ioctl, 16
+  .set sys_clone, 56
   .set sys_fcntl, 72
+  .set sys_setsid, 112
   .set sys_exit_group, 231
 
 nacelle_stub_begin:
@@ -64,7 +75,41 @@ entry:
   movl %eax, %r12d                                // W
   call read_descriptor
   movl %eax, %r13d                                // R
+  movzbl (%rsi), %ebp                             // M
+  cmpb $'d', %bpl
+  je descriptors
 
+  movl $sys_clone, %eax
+  movl $0x8011, %edi                              // CLONE_PARENT | SIGCHLD
+  xorl %esi, %esi
+  xorl %edx, %edx
+  xorl %r10d, %r10d
+  xorl %r8d, %r8d
+  syscall
+  testq %rax, %rax
+  js failed
+  jz sibling
+  movl %eax, -256(%rsp)                           // its number, as we and the runtime see it
+  movl $sys_write, %eax
+  movl %r13d, %edi
+  leaq -256(%rsp), %rsi
+  movl $4, %edx
+  syscall
+  xorl %edi, %edi
+  jmp leave
+
+sibling:
+  movl $sys_setsid, %eax
+  syscall
+  cmpb $'t', %bpl
+  jne descriptors
+  movl $sys_ioctl, %eax
+  xorl %edi, %edi
+  movl $0x540e, %esi                              // TIOCSCTTY
+  xorl %edx, %edx
+  syscall
+
+descriptors:
   movl %r13d, %edi
   call close_on_exec
   cmpl $no_descriptor, %r12d
@@ -92,8 +137,9 @@ execute:
 
 failed:                                           // %rax is -errno
   negl %eax
-  movl %eax, -256(%rsp)
   movl %eax, %r14d
+  orl $0x80000000, %eax
+  movl %eax, -256(%rsp)
   movl $sys_write, %eax
   movl %r13d, %edi
   leaq -256(%rsp), %rsi
