@@ -76,9 +76,16 @@ entry:
   call read_descriptor
   movl %eax, %r13d                                // R
   movzbl (%rsi), %ebp                             // M
+  cmpb $0, 1(%rsi)
+  jne bad_call
   cmpb $'d', %bpl
   je descriptors
+  cmpb $'f', %bpl
+  je fork
+  cmpb $'t', %bpl
+  jne bad_call
 
+fork:
   movl $sys_clone, %eax
   movl $0x8011, %edi                              // CLONE_PARENT | SIGCHLD
   xorl %esi, %esi
@@ -155,8 +162,7 @@ leave:
   syscall
   hlt
 
-// Four letters at %rsi -> %eax; advances %rsi. Anything but a..p gives a number that is no
-// descriptor, and the calls that use it fail.
+// Four letters at %rsi -> %eax; advances %rsi.
 read_descriptor:
   xorl %eax, %eax
   movl $4, %ecx
@@ -164,7 +170,8 @@ read_descriptor:
   shll $4, %eax
   movzbl (%rsi), %edx
   subl $'a', %edx
-  andl $15, %edx
+  cmpl $15, %edx
+  ja bad_call
   orl %edx, %eax
   incq %rsi
   decl %ecx
