@@ -245,6 +245,8 @@ void execute(Brief& brief) {
 int run_child(void* argument) {
   Brief& brief = *static_cast<Brief*>(argument);
   mark(brief, Phase::Born);
+  // Shared memory is the parent's to hide (exec.cc).
+  if (brief.own_memory) call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   drop_foreign_descriptors(brief);
   leave_the_parent(brief);
   set_up_process_before_root(brief);

@@ -48,6 +48,7 @@ struct Brief {
   // The stub starts the program as a new process, in the pid namespace that this one has entered
   // for its children (stub.S, "f"); this process stays outside of it.
   bool fork_last = false;
+  bool own_memory = false;  // a copy of the parent's, not shared with it
   uint32_t preserved = 0;       // 3 .. 3+preserved-1 go to the program
 
   // Where the container's cgroup is in the runtime's mount namespace, for MountKind::CgroupTree.

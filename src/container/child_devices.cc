@@ -27,11 +27,17 @@ constexpr const char* empty_path = "";
 
 void close_fd(long fd) { call(SYS_close, fd); }
 
-void bind_host_device(Brief& brief, int root, const char* path) {
+void bind_host_device(Brief& brief, int root, const DeviceStep& step) {
   constexpr const char* doing = "binding device";
+  const char* path = brief.plan.text(step.path);
   const long tree =
       need(brief, call(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), doing,
            path, "open_tree");
+  struct stat status{};
+  if (call(SYS_fstat, tree, &status) < 0 || (status.st_mode & S_IFMT) != (step.mode & S_IFMT) ||
+      status.st_rdev != makedev(step.major, step.minor)) {
+    give_up(brief, -ENODEV, doing, path, "the host has another file there");
+  }
   const long target =
       need(brief, InRoot(root).ensure_file(path, 0644), doing, path, "opening the destination");
   need(brief,
@@ -64,7 +70,7 @@ void make_device(Brief& brief, int root, const DeviceStep& step) {
   if (made == -EEXIST) {
     accept_existing_device(brief, parent, name, step);
   } else if (made == -EPERM) {
-    bind_host_device(brief, root, path);
+    bind_host_device(brief, root, step);
   } else {
     need(brief, made, doing, path, "mknod");
     if (step.uid != 0 || step.gid != 0) {
@@ -174,7 +180,7 @@ void make_devices(Brief& brief, int root) {
   const PlanHeader& header = brief.plan.header();
   for (const DeviceStep& step : brief.plan.items(header.devices)) {
     if ((header.flags & plan_bind_devices) != 0 && !S_ISFIFO(step.mode)) {
-      bind_host_device(brief, root, brief.plan.text(step.path));
+      bind_host_device(brief, root, step);
     } else {
       make_device(brief, root, step);
     }

@@ -40,12 +40,13 @@ class NotDumpable {
 
 // "uid" or "uid:gid", in digits and nothing else: "1" is user 1 and never root (CVE-2026-30892).
 Result<> parse_user(std::string_view text, oci::User& user) {
-  constexpr uint32_t not_an_id = ~0u;  // (uid_t)-1 means "leave alone" to the kernel
+  constexpr uint32_t id_max =
+      0x7ffffffe;  // larger ones read as negative somewhere, sooner or later
   const bool with_group = text.find(':') != std::string_view::npos;
   std::string_view rest = text;
   const auto uid = parse_number<uint32_t>(take_until(rest, ':'));
   const auto gid = with_group ? parse_number<uint32_t>(rest) : uid;
-  if (!uid || !gid || *uid == not_an_id || *gid == not_an_id) {
+  if (!uid || !gid || *uid > id_max || *gid > id_max) {
     return fail(Kind::Invalid, cat("user '", text, "': must be uid or uid:gid in numbers"));
   }
   user.uid = *uid;

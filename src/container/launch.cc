@@ -288,6 +288,7 @@ Result<> Launch::make_brief() {
   brief_->idmap_trees = idmap_numbers_.data();
   brief_->init = options_.init;
   brief_->fork_last = forks_last();
+  brief_->own_memory = child_needs_own_memory();
   // For the child itself, or for its children only: a task cannot change its own pid namespace.
   brief_->init_namespaces =
       options_.init_namespaces & ~(brief_->fork_last ? uint64_t{0} : uint64_t{CLONE_NEWPID});

@@ -140,16 +140,19 @@ Result<Runtime::Impl::Opened> Runtime::Impl::open(const std::string& id) {
       return std::unexpected(record.error().add_context(id));
     // Reserved, and not yet or no longer anything else.
     opened.record.state.id = id;
-    opened.status = Status::Stopped;
+    opened.status = Status::Creating;
+    if (Result<std::string> cgroup = Store::noted_cgroup(opened.directory))
+      opened.record.cgroup = *cgroup;
     return opened;
   }
   opened.record = std::move(*record);
   Result<Fd> init = container::open_process(opened.record.init);
   if (!init) return opened;
   opened.init = std::move(*init);
-  opened.status = exists(opened.directory, start_fifo) ? Status::Created
-                  : is_frozen(opened.record)           ? Status::Paused
-                                                       : Status::Running;
+  opened.status = exists(opened.directory, start_fifo)                 ? Status::Created
+                  : exists(opened.directory, container::creating_fifo) ? Status::Creating
+                  : is_frozen(opened.record)                           ? Status::Paused
+                                                                       : Status::Running;
   return opened;
 }
 
@@ -199,6 +202,9 @@ Result<> Runtime::start(const std::string& id) {
   const Impl::Opened opened = TRY(impl_->open(id));
   if (opened.status == Status::Stopped)
     return fail(Kind::Conflict, "cannot start a container that has stopped");
+  if (opened.status == Status::Creating) {
+    return fail(Kind::Conflict, cat("cannot start a container that is still being created: ", id));
+  }
   if (opened.status != Status::Created) {
     return fail(Kind::Conflict, cat("cannot start an already running container: ", id));
   }
@@ -237,6 +243,10 @@ Result<> Runtime::remove(const std::string& id, bool force) {
   Result<Impl::Opened> found = impl_->open(id);
   if (!found && force && found.error().kind() == Kind::NotFound) return {};
   const Impl::Opened opened = TRY(std::move(found));
+  if (!force && opened.status == Status::Creating) {
+    return fail(Kind::Conflict,
+                cat("cannot delete container ", id, " that is not stopped: creating"));
+  }
   if (opened.init) {
     if (!force && opened.status != Status::Created) {
       return fail(Kind::Conflict, cat("cannot delete container ", id, " that is not stopped: ",

@@ -18,6 +18,7 @@
 
 namespace nacelle {
 
+using container::creating_fifo;
 using container::HookKind;
 using container::Launch;
 using container::Phase;
@@ -78,6 +79,8 @@ class Starting::Impl {
       TRY(container::run_hooks(bundle_.plan, HookKind::Poststart,
                                state_json(record_, Status::Running)));
     if (net_devices_) net_devices_->keep();
+    // Only now may `start` find the gate.
+    if (gate_) TRY(sys::rename_at(directory_.get(), creating_fifo, start_fifo));
     started_ = true;
     return true;
   }
@@ -89,6 +92,7 @@ class Starting::Impl {
   Result<> make_cgroup() {
     const sys::CgroupTree& tree = *TRY(runtime_.cgroup_tree());
     record_.cgroup = TRY(runtime_.place(bundle_.cgroups_path, id_));
+    TRY(container::Store::note_cgroup(directory_, record_.cgroup));
     cgroup_ = TRY(container::create_cgroup(tree, record_.cgroup, bundle_.cgroup));
     record_.cgroup = cgroup_.path;
     record_.cgroups_made = cgroup_.made;
@@ -100,7 +104,7 @@ class Starting::Impl {
   // Opened for reading and writing: nobody waits in open(2), and the stub's read never sees an end.
   Result<> make_gate() {
     for (const auto& [name, fd] :
-         {std::pair{start_fifo, &gate_}, std::pair{report_fifo, &report_}}) {
+         {std::pair{creating_fifo, &gate_}, std::pair{report_fifo, &report_}}) {
       TRY(sys::make_fifo_at(directory_.get(), name, 0600));
       *fd = TRY(sys::open_at(directory_.get(), name, O_RDWR));
     }

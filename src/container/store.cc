@@ -21,6 +21,7 @@ constexpr size_t record_bytes_max = 4u << 20;
 constexpr size_t id_bytes_max = 1024;
 constexpr const char* record_file = "state.json";
 constexpr const char* plan_file = "plan";
+constexpr const char* cgroup_link = "cgroup";
 constexpr long pidfs_magic = 0x50494446;  // PID_FS_MAGIC, 6.9
 
 Result<uint64_t> read_start_time(int pid) {
@@ -177,7 +178,8 @@ Result<Fd> Store::open_container(const std::string& id) const {
 }
 
 Result<> Store::release(const std::string& id, const Fd& directory) const {
-  for (const char* file : {record_file, plan_file, start_fifo, report_fifo}) {
+  for (const char* file :
+       {record_file, plan_file, start_fifo, creating_fifo, report_fifo, cgroup_link}) {
     if (::unlinkat(directory.get(), file, 0) < 0 && errno != ENOENT) {
       return fail_errno(errno, cat("unlink '", id, "/", file, "'"));
     }
@@ -200,6 +202,18 @@ Result<Record> Store::load(const Fd& directory) {
   std::string text = TRY(sys::read_file_at(directory.get(), record_file, record_bytes_max));
   if (text.empty()) return fail_errno(ENOENT, record_file);
   return parse_record(std::move(text)).context(record_file);
+}
+
+Result<> Store::note_cgroup(const Fd& directory, const std::string& path) {
+  // A link is a file whose content is there with its name: one call.
+  if (::symlinkat(path.c_str(), directory.get(), cgroup_link) < 0) {
+    return fail_errno(errno, cat("symlink '", cgroup_link, "'"));
+  }
+  return {};
+}
+
+Result<std::string> Store::noted_cgroup(const Fd& directory) {
+  return sys::read_link_at(directory.get(), cgroup_link);
 }
 
 Result<> Store::save_plan(const Fd& directory, std::string_view plan) {

@@ -3,6 +3,7 @@
 //   state.json  who and where (this file's Record)
 //   plan        the LaunchPlan: `exec`, hooks and `start` never read config.json again
 //   start       a FIFO on which a created container waits; it is gone once started
+//   cgroup      a link whose text is the cgroup's path: enough to clean up after a killed create
 //   report      a FIFO on which the last execve of a created container fails, or ends
 #pragma once
 
@@ -20,6 +21,7 @@ namespace nacelle::container {
 
 inline constexpr const char* start_fifo = "start";
 inline constexpr const char* report_fifo = "report";
+inline constexpr const char* creating_fifo = "start.creating";  // `start`, before it may be opened
 
 // A process, named so that a reused pid is never mistaken for it.
 struct ProcessIdentity {
@@ -66,6 +68,9 @@ class Store {
   // Once, by the start that reserved the id. Whoever reads before sees no file, or an empty one.
   static Result<> save(const Fd& directory, const Record& record);
   static Result<Record> load(const Fd& directory);
+  // Before the cgroup is made: what a killed start would leave behind can then be found.
+  static Result<> note_cgroup(const Fd& directory, const std::string& path);
+  static Result<std::string> noted_cgroup(const Fd& directory);
   static Result<> save_plan(const Fd& directory, std::string_view plan);
   static Result<StoredPlan> load_plan(const Fd& directory);
 

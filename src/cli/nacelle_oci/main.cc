@@ -165,9 +165,17 @@ void write_rusage() {
   ::close(fd);
 }
 
+// A caller may have closed these; a descriptor of ours in their place would get what is printed.
+void fill_standard_streams() {
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) (void)!::open("/dev/null", O_RDWR);
+  }
+}
+
 int run_main(int argc, char** argv) {
   // CVE-2016-9962, CVE-2019-5736: no process of a container may look into this one.
   ::prctl(PR_SET_DUMPABLE, 0);
+  fill_standard_streams();
   Globals globals;
   const Log log(globals);
   int first = argc;
