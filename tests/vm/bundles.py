@@ -50,7 +50,8 @@ def limited(name, resources, *words):
 
 
 def with_block_device(name, resources, *words):
-    config = limited(name, resources, *words)
+    allowed = {"allow": True, "type": "b", "major": "@MAJOR@", "minor": "@MINOR@", "access": "rwm"}
+    config = limited(name, {**resources, "devices": [DEVICE_DENIAL, allowed]}, *words)
     config["linux"]["devices"] = [{"path": "/dev/block", "type": "b", "major": "@MAJOR@",
                                    "minor": "@MINOR@", "fileMode": 0o666, "uid": 0, "gid": 0}]
     return config
