@@ -131,8 +131,20 @@ bool Runtime::Impl::is_frozen(const Record& record) {
   return frozen && frozen->starts_with('1');
 }
 
-Result<Runtime::Impl::Opened> Runtime::Impl::open(const std::string& id) {
+void Runtime::Impl::remember(Fd directory, Record record) {
+  last_started_.emplace(std::move(directory), std::move(record), Fd(), Status::Stopped);
+}
+
+// What the state root says, without a look at the processes.
+Result<Runtime::Impl::Opened> Runtime::Impl::open_directory(const std::string& id) {
   Opened opened;
+  if (last_started_ && last_started_->record.state.id == id) {
+    opened = std::move(*last_started_);
+    last_started_.reset();
+    // Unless somebody has removed it meanwhile, and perhaps made another of that name.
+    if (exists(opened.directory, "state.json")) return opened;
+    opened = Opened();
+  }
   opened.directory = TRY(store_.open_container(id));
   Result<Record> record = Store::load(opened.directory);
   if (!record) {
@@ -146,6 +158,12 @@ Result<Runtime::Impl::Opened> Runtime::Impl::open(const std::string& id) {
     return opened;
   }
   opened.record = std::move(*record);
+  return opened;
+}
+
+Result<Runtime::Impl::Opened> Runtime::Impl::open(const std::string& id) {
+  Opened opened = TRY(open_directory(id));
+  if (opened.status == Status::Creating) return opened;
   Result<Fd> init = container::open_process(opened.record.init);
   if (!init) return opened;
   opened.init = std::move(*init);

@@ -54,13 +54,18 @@ class Runtime::Impl {
   };
   // The container and how it is right now.
   Result<Opened> open(const std::string& id);
+  // Keeps what a start knows of its container, for the verb that most often comes next: the
+  // removal at the end of a foreground run. Only the last one is kept.
+  void remember(Fd directory, container::Record record);
   Result<Fd> open_cgroup(const container::Record& record);
 
  private:
   bool is_frozen(const container::Record& record);
+  Result<Opened> open_directory(const std::string& id);
 
   container::Store store_;
   std::optional<sys::CgroupTree> tree_;
+  std::optional<Opened> last_started_;
 };
 
 // The state document for hooks and listeners.

@@ -82,6 +82,7 @@ class Starting::Impl {
     // Only now may `start` find the gate.
     if (gate_) TRY(sys::rename_at(directory_.get(), creating_fifo, start_fifo));
     started_ = true;
+    runtime_.remember(std::move(directory_), record_);
     return true;
   }
 
