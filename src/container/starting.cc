@@ -1,7 +1,5 @@
 // Starting: one container on its way up, and all the way back down when it fails.
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 #include "container/net_devices.h"
 #include "container/runtime_impl.h"
 #include "sys/file.h"
+#include "sys/unix_socket.h"
 
 namespace nacelle {
 
@@ -273,35 +272,10 @@ Result<> send_listener(const PlanView& plan, const Fd& listener, const Record& r
   document.state.pid = record.init.pid;
   const std::string json = oci::container_process_state_document(document);
 
-  const std::string_view path = plan.view(process.seccomp_listener_path);
-  const auto which = [&](const char* call) {
-    return cat("linux.seccomp.listenerPath: ", call, " '", path, "'");
-  };
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail_errno(ENAMETOOLONG, which("connect"));
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno(errno, which("socket"));
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) {
-    return fail_errno(errno, which("connect"));
-  }
-  iovec payload{const_cast<char*>(json.data()), json.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &payload;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int number = listener.get();
-  std::memcpy(CMSG_DATA(header), &number, sizeof number);
-  const ssize_t sent = ::sendmsg(socket.get(), &message, MSG_NOSIGNAL);
-  if (sent < 0) return fail_errno(errno, which("sendmsg"));
-  return sys::write_all(socket, std::string_view(json).substr(static_cast<size_t>(sent)), path);
+  constexpr const char* attempt = "linux.seccomp.listenerPath";
+  const Fd socket =
+      TRY(sys::connect_unix(plan.view(process.seccomp_listener_path)).context(attempt));
+  return sys::send_fd(socket, listener, json).context(attempt);
 }
 
 }  // namespace container

@@ -7,7 +7,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -18,23 +17,10 @@
 
 #include "base/text.h"
 #include "sys/file.h"
+#include "sys/unix_socket.h"
 
 namespace nacelle::oci_cli {
 namespace {
-
-Result<Fd> connect_to(const std::string& path) {
-  const auto which = [&](const char* call) { return cat(call, " '", path, "'"); };
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail_errno(ENAMETOOLONG, which("connect"));
-  std::memcpy(address.sun_path, path.data(), path.size());
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno(errno, which("socket"));
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) {
-    return fail_errno(errno, which("connect"));
-  }
-  return socket;
-}
 
 // The caller's terminal handed through unchanged, and put back at the end.
 class RawTerminal {
@@ -96,7 +82,7 @@ Result<Console> Console::prepare(bool wanted, bool stays, const std::string& soc
   if (!socket_path.empty()) {
     if (!wanted)
       return fail(Kind::Invalid, "cannot use console socket if the process has no terminal");
-    console.to_child_ = TRY(connect_to(socket_path).context("--console-socket"));
+    console.to_child_ = TRY(sys::connect_unix(socket_path).context("--console-socket"));
     return console;
   }
   if (!wanted) return console;
@@ -114,22 +100,7 @@ Result<Console> Console::prepare(bool wanted, bool stays, const std::string& soc
 Result<> Console::receive() {
   if (!from_child_) return {};
   to_child_ = Fd();
-  char name[64];
-  iovec payload{name, sizeof name};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &payload;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (::recvmsg(from_child_.get(), &message, MSG_CMSG_CLOEXEC) < 0)
-    return fail_errno(errno, "receiving the terminal");
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS)
-    return fail(Kind::Internal, "no terminal arrived");
-  int raw = -1;
-  std::memcpy(&raw, CMSG_DATA(header), sizeof raw);
-  master_ = Fd(raw);
+  master_ = TRY(sys::receive_fd(from_child_).context("receiving the terminal"));
   return {};
 }
 
@@ -175,24 +146,8 @@ Result<> write_pid_file(const std::string& path, pid_t pid) {
 
 Result<> send_descriptor(const std::string& path, const Fd& fd) {
   if (path.empty()) return {};
-  const Fd socket = TRY(connect_to(path).context("--pidfd-socket"));
-  char name[] = "pidfd";
-  iovec payload{name, sizeof name - 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &payload;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int number = fd.get();
-  std::memcpy(CMSG_DATA(header), &number, sizeof number);
-  if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0)
-    return fail_errno(errno, "--pidfd-socket: sendmsg");
-  return {};
+  const Fd socket = TRY(sys::connect_unix(path).context("--pidfd-socket"));
+  return sys::send_fd(socket, fd, "pidfd").context("--pidfd-socket");
 }
 
 Result<uint32_t> count_passed_descriptors(uint32_t preserve_fds, std::vector<std::string>& env) {
