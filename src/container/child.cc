@@ -24,7 +24,15 @@ using sys::call;
 void give_up(Brief& brief, long result, const char* doing, const char* noun, const char* call_name,
              const char* argument) {
   brief.failure = {static_cast<int>(-result), doing, noun, call_name, argument};
-  while (true) call(SYS_exit_group, 1);
+  call(SYS_exit_group, 1);
+  __builtin_trap();  // a filter that forbids even that
+}
+
+// Should the parent die before the start is complete, nobody would own this container. Every change
+// of credentials unties, so this is said again after each.
+void tie_to_parent(Brief& brief) {
+  need(brief, call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0),
+       "tying the container to its start");
 }
 
 void mark(Brief& brief, Phase phase) {
@@ -66,7 +74,7 @@ void close_all_but(int* keep, uint32_t count) {
   call(SYS_close_range, first, ~0u, 0);
 }
 
-constexpr uint32_t kept_max = 512;
+constexpr uint32_t kept_max = 2048;
 
 void drop_foreign_descriptors(Brief& brief) {
   int keep[kept_max];
@@ -96,9 +104,7 @@ void drop_foreign_descriptors(Brief& brief) {
 // A new session, default signal dispositions, stdio in place: nothing of the caller's habits is
 // left.
 void leave_the_parent(Brief& brief) {
-  // Should the parent die before the start is complete, nobody would own this container.
-  need(brief, call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0),
-       "tying the container to its start");
+  tie_to_parent(brief);
   call(SYS_setsid);
   // CLONE_CLEAR_SIGHAND resets handlers but keeps what is ignored.
   struct {
@@ -151,6 +157,7 @@ void become_root_of_user_namespace(Brief& brief) {
        "setresuid");
   // Denied where the namespace says `setgroups deny`; then there is nothing to give up either.
   call(SYS_setgroups, 0, nullptr);
+  tie_to_parent(brief);
 }
 
 void write_proc_file(Brief& brief, const char* path, const char* text, uint32_t length,

@@ -48,8 +48,9 @@ struct Brief {
   // The stub starts the program as a new process, in the pid namespace that this one has entered
   // for its children (stub.S, "f"); this process stays outside of it.
   bool fork_last = false;
-  bool own_memory = false;  // a copy of the parent's, not shared with it
-  uint32_t preserved = 0;       // 3 .. 3+preserved-1 go to the program
+  bool writes_oom_score = false;  // it is not what is inherited
+  bool own_memory = false;        // a copy of the parent's, not shared with it
+  uint32_t preserved = 0;         // 3 .. 3+preserved-1 go to the program
 
   // Where the container's cgroup is in the runtime's mount namespace, for MountKind::CgroupTree.
   const char* cgroup_directory = nullptr;
@@ -99,6 +100,7 @@ inline long need(Brief& brief, long result, const char* doing, const char* noun 
   return result;
 }
 
+void tie_to_parent(Brief& brief);
 void mark(Brief& brief, Phase phase);
 void ask_parent(Brief& brief, Signal signal);
 

@@ -194,12 +194,39 @@ class Mounter {
     close_fd(target);
   }
 
+  bool has_option(const char* key) const {
+    for (const OptionStep& option : brief_.plan.items(step_->options)) {
+      if (same_text(text(option.key), key)) return true;
+    }
+    return false;
+  }
+
+  // A tmpfs without a mode of its own takes that of the directory it covers, as runc's does: /root
+  // must not become everybody's. Zero: there is no such directory.
+  uint32_t mode_of_covered_directory() {
+    if (!same_text(text(step_->type), "tmpfs") || has_option("mode")) return 0;
+    const long directory = InRoot(root_).open(destination_, O_PATH | O_DIRECTORY, symlinks());
+    if (directory < 0) return 0;
+    struct stat status{};
+    call(SYS_fstat, directory, &status);
+    close_fd(directory);
+    return status.st_mode & 07777;
+  }
+
+  void configure_mode(int context, uint32_t mode) {
+    char digits[5] = {};
+    for (int i = 3; i >= 0; --i, mode >>= 3) digits[i] = static_cast<char>('0' + (mode & 7));
+    configure(context, "mode", digits);
+  }
+
   void mount_new() {
+    const uint32_t covered_mode = mode_of_covered_directory();
     const int target = open_directory_target();
     const char* type = text(step_->type);
     const int context =
         static_cast<int>(check(call(SYS_fsopen, type, FSOPEN_CLOEXEC), "fsopen", type));
     configure(context, "source", text(step_->source));
+    if (covered_mode != 0) configure_mode(context, covered_mode);
     for (const OptionStep& option : brief_.plan.items(step_->options)) {
       if (!is_long_overlay_option(option)) {
         configure(context, text(option.key), text(option.value));

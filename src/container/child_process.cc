@@ -318,6 +318,18 @@ long change_directory(Brief& brief) {
   return call(SYS_chdir, brief.plan.text(process_of(brief).cwd));
 }
 
+// So that the program can open /dev/stdout and its like again by name. The null device stays
+// root's, and what may not be given away is the caller's business.
+void give_streams_to_user(Brief& brief) {
+  constexpr uint64_t null_device = 1 << 8 | 3;
+  for (int fd = 0; fd < 3; ++fd) {
+    struct stat status{};
+    if (call(SYS_fstat, fd, &status) < 0) continue;
+    if (S_ISCHR(status.st_mode) && status.st_rdev == null_device) continue;
+    call(SYS_fchown, fd, process_of(brief).uid, ~0u);
+  }
+}
+
 constexpr const char* finding = "exec";
 
 // Whether `path` is a regular file that this process, as it is now, may execute.
@@ -401,6 +413,8 @@ void hand_over_to_stub(Brief& brief, const char* program) {
   }
 }
 
+constexpr uint64_t listener_turns_max = uint64_t{1} << 28;
+
 void load_filter(Brief& brief) {
   const ProcessPlan& plan = process_of(brief);
   const auto instructions = brief.plan.items(plan.seccomp);
@@ -418,14 +432,18 @@ void load_filter(Brief& brief) {
   // Every system call from here on may be one that the listener has to answer. The parent takes the
   // descriptor through pidfd_getfd; memory is the only way left to tell it the number.
   brief.listener = static_cast<int>(result);
-  while (brief.listener_taken == 0) __builtin_ia32_pause();
+  // Some seconds of turns, should the parent be gone: no call could tell.
+  for (uint64_t turn = 0; brief.listener_taken == 0; ++turn) {
+    if (turn == listener_turns_max) __builtin_trap();
+    __builtin_ia32_pause();
+  }
 }
 
 }  // namespace
 
 void set_up_process_before_root(Brief& brief) {
   if (brief.plan.header().has_process == 0) return;
-  if (has(brief, process_oom_score)) write_oom_score(brief);
+  if (brief.writes_oom_score) write_oom_score(brief);
   set_security_labels(brief);
 }
 
@@ -447,7 +465,9 @@ void set_up_process(Brief& brief) {
     need(brief, call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "setting process.noNewPrivileges",
          nullptr, "prctl");
   }
+  if (plan.uid != 0) give_streams_to_user(brief);
   change_credentials(brief);
+  tie_to_parent(brief);
   if (as_root < 0) {
     need(brief, change_directory(brief), "changing to process.cwd", brief.plan.text(plan.cwd),
          "chdir");

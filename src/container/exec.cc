@@ -186,6 +186,9 @@ Result<> run_start_container_hooks(Runtime::Impl& runtime, const Runtime::Impl::
 Result<Process> Runtime::exec(const std::string& id, const ExecRequest& request,
                               const IoOptions& io) {
   const Impl::Opened opened = TRY(impl_->open(id));
+  if (opened.status == Status::Creating) {
+    return fail(Kind::Conflict, "cannot exec in a container that is still being created");
+  }
   if (!opened.init) return fail(Kind::Conflict, "cannot exec in a stopped container");
   if (opened.status == Status::Paused && !request.ignore_paused) {
     return fail(Kind::Conflict,

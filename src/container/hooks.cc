@@ -50,6 +50,7 @@ struct HookChild {
   if (placed) {
     // Not close-on-exec: a script's interpreter opens it again as /dev/fd/N.
     ::dup2(child.program, 3);
+    ::fcntl(3, F_SETFD, 0);
     ::close_range(4, ~0u, 0);
     ::syscall(SYS_execveat, 3, "", child.args, child.env, AT_EMPTY_PATH);
   }
@@ -81,6 +82,7 @@ Result<int> reap_within(pid_t pid, const Fd& pidfd, uint32_t timeout_s) {
       continue;
     }
     ::kill(-pid, SIGKILL);
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);  // it may lead no session
     (void)reap(pidfd);
     return fail(Kind::Unavailable, cat("timed out after ", timeout_s, " s"));
   }

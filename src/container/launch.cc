@@ -167,21 +167,28 @@ Result<int> reap(const Fd& pidfd) {
   return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
-// Whether the filter lets the stub clone, so that only the program itself enters a running
-// container's pid namespace.
-bool Launch::forks_last() const {
-  if (options_.init < 0 || (options_.init_namespaces & CLONE_NEWPID) == 0) return false;
+// Whether the filter of the plan lets a system call through to the kernel or to its listener.
+bool Launch::filter_allows(uint32_t number, uint64_t first_argument) const {
   const auto filter = plan_.items(plan_.header().process.seccomp);
   if (filter.empty()) return true;
   const std::span program(reinterpret_cast<const codec::CbpfInstruction*>(filter.data()),
                           filter.size());
   if (!codec::check_seccomp_program(program)) return false;
-  codec::SeccompData clone_call{
-      .number = SYS_clone, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = 0, .args = {}};
-  clone_call.args[0] = CLONE_PARENT | SIGCHLD;
-  const uint32_t verdict = codec::run_seccomp(program, clone_call).action & SECCOMP_RET_ACTION_FULL;
+  codec::SeccompData call{
+      .number = number, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = 0, .args = {}};
+  call.args[0] = first_argument;
+  const uint32_t verdict = codec::run_seccomp(program, call).action & SECCOMP_RET_ACTION_FULL;
   return verdict == SECCOMP_RET_ALLOW || verdict == SECCOMP_RET_LOG ||
-         verdict == SECCOMP_RET_USER_NOTIF;
+         verdict == SECCOMP_RET_USER_NOTIF || verdict == SECCOMP_RET_TRACE;
+}
+
+// Whether only the program itself enters a running container's pid namespace (stub.S, "f"). Not
+// under a filter that forbids the clone, nor with a listener, which is told our child's number
+// before the stub has made the program.
+bool Launch::forks_last() const {
+  if (options_.init < 0 || (options_.init_namespaces & CLONE_NEWPID) == 0) return false;
+  if ((plan_.header().process.flags & process_seccomp_notify) != 0) return false;
+  return filter_allows(SYS_clone, CLONE_PARENT | SIGCHLD);
 }
 
 bool Launch::child_needs_own_memory() const {
@@ -191,7 +198,7 @@ bool Launch::child_needs_own_memory() const {
       options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0 && !forks_last();
   for (const JoinStep& join : plan_.items(plan_.header().joins))
     watched |= join.type == CLONE_NEWPID;
-  if (watched) return true;
+  if (watched || writes_oom_score_) return true;
   uint64_t namespaces = plan_.header().new_namespaces | options_.init_namespaces;
   for (const JoinStep& join : plan_.items(plan_.header().joins)) namespaces |= join.type;
   return (namespaces & CLONE_NEWTIME) != 0;
@@ -208,6 +215,16 @@ bool Launch::needs_trampoline() const {
     if (join.type == CLONE_NEWUSER) return true;
   }
   return false;
+}
+
+// The kernel keeps one oom_score_adj for all that share memory, so the child may change it only in
+// a copy. Most often it has the right one already: it is inherited.
+Result<> Launch::look_at_oom_score() {
+  if ((plan_.header().process.flags & process_oom_score) == 0) return {};
+  const std::string text =
+      TRY(sys::read_file_at(sys::working_directory, "/proc/self/oom_score_adj", 64));
+  writes_oom_score_ = text != cat(plan_.header().process.oom_score_adj, "\n");
+  return {};
 }
 
 Result<> Launch::open_joins() {
@@ -241,7 +258,16 @@ Result<> Launch::make_idmap_trees() {
                                                     "': open_tree '", source, "'"));
     }
     Fd tree(static_cast<int>(raw));
+    // Cloned from our own mounts, it would be a peer of the host's.
     mount_attr attributes{};
+    attributes.propagation =
+        (plan_.header().start_propagation & MS_PRIVATE) != 0 ? MS_PRIVATE : MS_SLAVE;
+    const long apart = sys::call(SYS_mount_setattr, tree.get(), static_cast<const char*>(""),
+                                 AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes);
+    if (apart < 0)
+      return fail_errno(static_cast<int>(-apart), cat("mounting '", plan_.text(step.destination),
+                                                      "': propagation of '", source, "'"));
+    attributes = {};
     attributes.attr_set = MOUNT_ATTR_IDMAP;
     attributes.userns_fd = static_cast<uint64_t>(users.get());
     const int all = step.idmap_recursive != 0 ? AT_RECURSIVE : 0;
@@ -289,6 +315,7 @@ Result<> Launch::make_brief() {
   brief_->init = options_.init;
   brief_->fork_last = forks_last();
   brief_->own_memory = child_needs_own_memory();
+  brief_->writes_oom_score = writes_oom_score_;
   // For the child itself, or for its children only: a task cannot change its own pid namespace.
   brief_->init_namespaces =
       options_.init_namespaces & ~(brief_->fork_last ? uint64_t{0} : uint64_t{CLONE_NEWPID});
@@ -426,6 +453,11 @@ Result<> Launch::clone_child() {
 Result<std::unique_ptr<Launch>> Launch::begin(const PlanView& plan, const LaunchOptions& options) {
   CHECK(plan.header().has_process != 0);
   std::unique_ptr<Launch> launch(new Launch(plan, options));
+  if (!launch->filter_allows(SYS_execveat, 0)) {
+    return fail(Kind::Unsupported,
+                "linux.seccomp: the profile must allow execveat, which starts the last stage");
+  }
+  TRY(launch->look_at_oom_score());
   TRY(launch->open_joins());
   TRY(launch->make_idmap_trees());
   TRY(launch->make_brief());
@@ -528,10 +560,23 @@ Result<> Launch::read_report(int& error_number, pid_t& program) {
     if (got != sizeof word) return {};
     if ((word & stub_error_bit) != 0) {
       error_number = static_cast<int>(word & ~stub_error_bit);
-    } else {
+    } else if (brief_->fork_last && program == 0) {
       program = static_cast<pid_t>(word);
     }
   }
+}
+
+// The number came over a descriptor that a process of the container may have got hold of: it counts
+// only if it is our own child, which the stub made it.
+Result<Fd> open_own_child(pid_t pid) {
+  Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return fail_errno(errno, "pidfd_open of the program");
+  siginfo_t info{};
+  const int peek = WEXITED | WNOHANG | WNOWAIT;
+  if (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, peek) < 0) {
+    return fail_errno(errno, "the program's number is not that of our child");
+  }
+  return pidfd;
 }
 
 Result<Launch::Event> Launch::handle_end() {
@@ -547,9 +592,9 @@ Result<Launch::Event> Launch::handle_end() {
   if (program > 0) {
     // The task that joined has ended; its sibling, our child, is the program.
     TRY(reap(pidfd_));
+    pid_ = -1;
+    pidfd_ = TRY(open_own_child(program));
     pid_ = program;
-    pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, program, 0)));
-    if (!pidfd_) return fail_errno(errno, "pidfd_open of the program");
   }
   if (stub_errno != 0) {
     const auto args = plan_.items(plan_.header().process.args);

@@ -84,6 +84,8 @@ class Launch {
   Result<> wait_readable();
   Result<Event> handle_end();
   Result<> read_report(int& error_number, pid_t& program);
+  Result<> look_at_oom_score();
+  bool filter_allows(uint32_t number, uint64_t first_argument) const;
   bool forks_last() const;
   Error explain(const ChildFailure& failure) const;
   void end_child();
@@ -107,6 +109,7 @@ class Launch {
   pid_t pid_ = -1;
   Brief* brief_ = nullptr;  // at the start of the region that holds the child's stack
   bool listener_passed_ = false;
+  bool writes_oom_score_ = false;
 };
 
 // Blocks until the child behind `pidfd` ends and reaps it; the answer is a wait status (wait(2)).

@@ -120,6 +120,8 @@ Result<std::string> Runtime::Impl::place(std::string_view cgroups_path, std::str
 }
 
 Result<Fd> Runtime::Impl::open_cgroup(const Record& record) {
+  // Of a container that is only reserved yet; an empty path would be the root of the whole tree.
+  if (record.cgroup.empty()) return fail(Kind::NotFound, "the container has no cgroup yet");
   const sys::CgroupTree& tree = *TRY(cgroup_tree());
   return sys::open_cgroup(tree, record.cgroup);
 }
@@ -165,12 +167,13 @@ Result<Runtime::Impl::Opened> Runtime::Impl::open(const std::string& id) {
   Opened opened = TRY(open_directory(id));
   if (opened.status == Status::Creating) return opened;
   Result<Fd> init = container::open_process(opened.record.init);
+  if (!init && init.error().kind() != Kind::NotFound) return std::unexpected(init.error());
   if (!init) return opened;
   opened.init = std::move(*init);
-  opened.status = exists(opened.directory, start_fifo)                 ? Status::Created
-                  : exists(opened.directory, container::creating_fifo) ? Status::Creating
-                  : is_frozen(opened.record)                           ? Status::Paused
-                                                                       : Status::Running;
+  // A created container may be paused as well, and has to be resumed before it can start.
+  opened.status = is_frozen(opened.record)               ? Status::Paused
+                  : exists(opened.directory, start_fifo) ? Status::Created
+                                                         : Status::Running;
   return opened;
 }
 
@@ -222,6 +225,9 @@ Result<> Runtime::start(const std::string& id) {
     return fail(Kind::Conflict, "cannot start a container that has stopped");
   if (opened.status == Status::Creating) {
     return fail(Kind::Conflict, cat("cannot start a container that is still being created: ", id));
+  }
+  if (opened.status == Status::Paused) {
+    return fail(Kind::Conflict, cat("cannot start a paused container: ", id));
   }
   if (opened.status != Status::Created) {
     return fail(Kind::Conflict, cat("cannot start an already running container: ", id));

@@ -17,7 +17,6 @@
 
 namespace nacelle {
 
-using container::creating_fifo;
 using container::HookKind;
 using container::Launch;
 using container::Phase;
@@ -74,12 +73,11 @@ class Starting::Impl {
     }
     times_.exec = now_ns();
     read_phases();
+    TRY(container::Store::publish(directory_));
     if (!gate_)
       TRY(container::run_hooks(bundle_.plan, HookKind::Poststart,
                                state_json(record_, Status::Running)));
     if (net_devices_) net_devices_->keep();
-    // Only now may `start` find the gate.
-    if (gate_) TRY(sys::rename_at(directory_.get(), creating_fifo, start_fifo));
     started_ = true;
     runtime_.remember(std::move(directory_), record_);
     return true;
@@ -104,7 +102,7 @@ class Starting::Impl {
   // Opened for reading and writing: nobody waits in open(2), and the stub's read never sees an end.
   Result<> make_gate() {
     for (const auto& [name, fd] :
-         {std::pair{creating_fifo, &gate_}, std::pair{report_fifo, &report_}}) {
+         {std::pair{start_fifo, &gate_}, std::pair{report_fifo, &report_}}) {
       TRY(sys::make_fifo_at(directory_.get(), name, 0600));
       *fd = TRY(sys::open_at(directory_.get(), name, O_RDWR));
     }

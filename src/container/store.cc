@@ -20,6 +20,7 @@ namespace {
 constexpr size_t record_bytes_max = 4u << 20;
 constexpr size_t id_bytes_max = 1024;
 constexpr const char* record_file = "state.json";
+constexpr const char* unpublished_file = "state.json.partial";
 constexpr const char* plan_file = "plan";
 constexpr const char* cgroup_link = "cgroup";
 constexpr long pidfs_magic = 0x50494446;  // PID_FS_MAGIC, 6.9
@@ -117,6 +118,7 @@ Result<Fd> open_process(const ProcessIdentity& identity) {
   Fd pidfd(static_cast<int>(raw));
   if (has_ended(pidfd)) return gone();
   const auto found = identify(identity.pid, pidfd);
+  if (!found && found.error().kind() != Kind::NotFound) return std::unexpected(found.error());
   if (!found || found->pidfd_inode != identity.pidfd_inode ||
       found->start_time != identity.start_time) {
     return gone();
@@ -178,29 +180,37 @@ Result<Fd> Store::open_container(const std::string& id) const {
 }
 
 Result<> Store::release(const std::string& id, const Fd& directory) const {
+  // Somebody may have released it before us, and somebody else taken the id since.
+  const struct stat ours = TRY(sys::stat_fd(directory));
+  const auto named = sys::stat_at(root_.get(), id.c_str(), AT_SYMLINK_NOFOLLOW);
+  if (!named || named->st_ino != ours.st_ino || named->st_dev != ours.st_dev) return {};
+  // The record goes last: what is left of a removal that was killed can be removed again.
   for (const char* file :
-       {record_file, plan_file, start_fifo, creating_fifo, report_fifo, cgroup_link}) {
+       {plan_file, start_fifo, report_fifo, unpublished_file, record_file, cgroup_link}) {
     if (::unlinkat(directory.get(), file, 0) < 0 && errno != ENOENT) {
       return fail_errno(errno, cat("unlink '", id, "/", file, "'"));
     }
   }
   Result<> removed = sys::unlink_at(root_.get(), id.c_str(), AT_REMOVEDIR);
-  // A file of a later version, or one that a killed runtime left behind.
-  if (!removed && removed.error().error_number() == ENOTEMPTY)
+  // A file of a later version.
+  if (!removed && removed.error().error_number() == ENOTEMPTY) {
     return sys::remove_directory_at(root_.get(), id.c_str());
+  }
   return removed;
 }
 
 Result<> Store::save(const Fd& directory, const Record& record) {
-  // One write(2) into a new file on a tmpfs: there as a whole or not at all, without a rename.
   const Fd file =
-      TRY(sys::open_at(directory.get(), record_file, O_WRONLY | O_CREAT | O_EXCL, 0600));
+      TRY(sys::open_at(directory.get(), unpublished_file, O_WRONLY | O_CREAT | O_EXCL, 0600));
   return sys::write_all(file, write_record(record), record_file);
+}
+
+Result<> Store::publish(const Fd& directory) {
+  return sys::rename_at(directory.get(), unpublished_file, record_file);
 }
 
 Result<Record> Store::load(const Fd& directory) {
   std::string text = TRY(sys::read_file_at(directory.get(), record_file, record_bytes_max));
-  if (text.empty()) return fail_errno(ENOENT, record_file);
   return parse_record(std::move(text)).context(record_file);
 }
 

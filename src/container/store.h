@@ -21,7 +21,6 @@ namespace nacelle::container {
 
 inline constexpr const char* start_fifo = "start";
 inline constexpr const char* report_fifo = "report";
-inline constexpr const char* creating_fifo = "start.creating";  // `start`, before it may be opened
 
 // A process, named so that a reused pid is never mistaken for it.
 struct ProcessIdentity {
@@ -65,8 +64,10 @@ class Store {
   // Removes everything kept of the container; its id is free again.
   Result<> release(const std::string& id, const Fd& directory) const;
 
-  // Once, by the start that reserved the id. Whoever reads before sees no file, or an empty one.
+  // In two steps, so that the first runs while the child sets itself up: until it is published a
+  // record is not there for anybody, and the container is being created.
   static Result<> save(const Fd& directory, const Record& record);
+  static Result<> publish(const Fd& directory);
   static Result<Record> load(const Fd& directory);
   // Before the cgroup is made: what a killed start would leave behind can then be found.
   static Result<> note_cgroup(const Fd& directory, const std::string& path);

@@ -14,8 +14,8 @@
 //
 // The new process of "f" is why nothing of the host's can be seen from inside a running container
 // that someone joins: the first task of ours in its pid namespace has only this file for memory and
-// executable, the container's root, and the container's credentials, whatever the container may do
-// to it (CVE-2016-9962, and what CAP_SYS_PTRACE makes of it).
+// executable, the container's root, and the container's credentials (CVE-2016-9962, and what
+// CAP_SYS_PTRACE makes of it). What comes over R is therefore checked before it is believed.
 //
 // Both descriptors are made close-on-exec first, so a reader of R sees the end of file when the
 // program runs, and four bytes of errno when it does not. Where a seccomp filter forbids fcntl they

@@ -1,5 +1,7 @@
 // exec: another process in a running container.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -91,10 +93,15 @@ Result<int> run_exec(const Context& context) {
   Signals signals;
   if (!options.detach) signals = TRY(Signals::hold());
   const Process process = TRY(runtime.exec(id, options.request, io));
-  TRY(send_descriptor(options.pidfd_socket, process.pidfd));
-  TRY(write_pid_file(options.pid_file, process.pid));
+  Result<> told = send_descriptor(options.pidfd_socket, process.pidfd);
+  if (told) told = write_pid_file(options.pid_file, process.pid);
+  if (told && !options.detach) told = console.receive();
+  if (!told) {
+    // Nobody would know of it.
+    ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0);
+    return std::unexpected(told.error());
+  }
   if (options.detach) return exit_ok;
-  TRY(console.receive());
   return TRY(watch(process, signals, console)).code();
 }
 
