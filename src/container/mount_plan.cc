@@ -57,19 +57,17 @@ constexpr PropagationWord propagation_words[] = {
 
 // Flags of the file system instance rather than of the mount; fsconfig knows them by these names.
 // Words that only undo a default ("async", "nolazytime", ...) need nothing on a new instance, and
-// "silent" and "iversion" are flags of mount(2) that fsconfig has no parameter for: file systems that
-// have versions turn them on themselves.
+// "silent" and "iversion" are flags of mount(2) that fsconfig has no parameter for: file systems
+// that have versions turn them on themselves.
 struct InstanceWord {
   std::string_view word;
   std::string_view flag;
 };
 constexpr InstanceWord instance_words[] = {
-    {"sync", "sync"},       {"async", ""},
-    {"dirsync", "dirsync"}, {"mand", "mand"},
-    {"nomand", ""},         {"lazytime", "lazytime"},
-    {"nolazytime", ""},     {"iversion", ""},
-    {"noiversion", ""},     {"silent", ""},
-    {"loud", ""},           {"defaults", ""},
+    {"sync", "sync"},   {"async", ""},    {"dirsync", "dirsync"},
+    {"mand", "mand"},   {"nomand", ""},   {"lazytime", "lazytime"},
+    {"nolazytime", ""}, {"iversion", ""}, {"noiversion", ""},
+    {"silent", ""},     {"loud", ""},     {"defaults", ""},
 };
 
 // Files that may be laid over procfs, e.g. by lxcfs; everything else below /proc is refused

@@ -202,8 +202,8 @@ class ContainerPlanner {
   void plan_net_devices() {
     std::vector<NetDeviceStep> steps;
     for (const auto& [host_name, device] : linux_.net_devices) {
-      steps.push_back({writer_.text(host_name),
-                       writer_.text(device.name.empty() ? host_name : device.name)});
+      steps.push_back(
+          {writer_.text(host_name), writer_.text(device.name.empty() ? host_name : device.name)});
     }
     header_.net_devices = writer_.array(std::span<const NetDeviceStep>(steps));
   }
