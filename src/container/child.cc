@@ -203,10 +203,12 @@ void enter_namespaces(Brief& brief) {
   if (!brief.joined) join_by_path(brief);
   if ((header.new_namespaces & CLONE_NEWUSER) != 0) ask_parent(brief, Signal::MapUsers);
   if ((header.flags & plan_user_namespace) != 0) become_root_of_user_namespace(brief);
-  // A cgroup namespace is rooted where its maker is: only now is that the container's cgroup
-  // (CLONE_NEWCGROUP beside CLONE_INTO_CGROUP would take the parent's).
-  if ((header.new_namespaces & CLONE_NEWCGROUP) != 0) {
-    need(brief, call(SYS_unshare, CLONE_NEWCGROUP), "making the cgroup namespace", nullptr,
+  // Made here and not by clone3, which would keep the parent waiting; and a cgroup namespace is
+  // rooted where its maker is: only by now is that the container's cgroup.
+  constexpr uint64_t made_here =
+      CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  if ((header.new_namespaces & made_here) != 0) {
+    need(brief, call(SYS_unshare, header.new_namespaces & made_here), "making namespaces", nullptr,
          "unshare");
   }
   if ((header.new_namespaces & CLONE_NEWTIME) != 0) enter_new_time_namespace(brief);
