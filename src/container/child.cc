@@ -13,10 +13,6 @@
 #include "sys/call.h"
 #include "sys/kernel.h"
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
-
 namespace nacelle::container {
 
 using sys::call;

@@ -31,7 +31,7 @@ struct ChildFailure {
 // Set in what the stub writes about a failed execve, besides its errno (stub.S).
 inline constexpr uint32_t stub_error_bit = 0x80000000u;
 
-// Larger environments of a lookup are refused.
+// PATH_MAX of the kernel: longer paths are refused.
 inline constexpr uint32_t path_bytes_max = 4096;
 
 // What parent and child share. Owned by the Launch, which outlives the child's execve.

@@ -22,9 +22,6 @@
 #include "sys/file.h"
 #include "sys/kernel.h"
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif

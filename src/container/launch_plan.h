@@ -141,7 +141,6 @@ enum ProcessFlag : uint32_t {
   process_seccomp_notify = 1u << 8,
   process_home_missing = 1u << 9,  // HOME is looked up in the container's /etc/passwd
   process_new_keyring = 1u << 10,
-  process_groups_kept = 1u << 11,  // setgroups is denied in this user namespace
 };
 
 struct SchedulerStep {  // struct sched_attr, version 0

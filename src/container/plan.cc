@@ -9,10 +9,7 @@
 #include "base/check.h"
 #include "base/text.h"
 #include "container/mount_plan.h"
-
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
+#include "sys/kernel.h"
 
 namespace nacelle::container {
 namespace {
@@ -440,7 +437,7 @@ Result<std::string> plan_exec(const oci::Process& process, const PlanView& conta
         TRY(bit_mask(process.exec_cpu_affinity->final_, "process.execCPUAffinity.final"));
     header.process.cpu_affinity = writer.array(std::span<const uint64_t>(mask));
   }
-  header.process.flags |= outer.process.flags & (process_personality | process_groups_kept);
+  header.process.flags |= outer.process.flags & process_personality;
   header.process.personality = outer.process.personality;
   if ((header.process.flags & process_oom_score) == 0 &&
       (outer.process.flags & process_oom_score) != 0) {

@@ -74,10 +74,6 @@ std::string state_json(const container::Record& record, Status status);
 namespace container {
 
 // A process in a running container, and the wait until it runs.
-struct InsideOptions {
-  const IoOptions* io = nullptr;
-  std::string sub_cgroup;
-};
 Result<Process> start_inside(Runtime::Impl& runtime, const Runtime::Impl::Opened& opened,
                              const PlanView& plan, const IoOptions& io,
                              const std::string& sub_cgroup);
