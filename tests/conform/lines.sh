@@ -51,6 +51,9 @@ enter_host() {
   exec "$1" "$(readlink -f "$0")" "$@"
 }
 
+# script(1) runs its command with $SHELL, or with sh, which knows neither exported functions nor %q.
+export SHELL=/bin/bash
+
 # in_terminal COMMAND...: with a terminal of its own, whose output goes to ours.
 in_terminal() { script --quiet --return --command "$(printf '%q ' "$@")" /dev/null; }
 export -f in_terminal eventually
