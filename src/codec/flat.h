@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,10 @@ template <class T>
 inline constexpr bool is_optional = false;
 template <class T>
 inline constexpr bool is_optional<std::optional<T>> = true;
+template <class T>
+inline constexpr bool is_map = false;
+template <class A, class B>
+inline constexpr bool is_map<std::map<A, B>> = true;
 
 class Encoder {
  public:
@@ -60,6 +65,13 @@ class Encoder {
     } else if constexpr (is_vector<T>) {
       number(static_cast<uint32_t>(value.size()));
       for (auto& each : value) put(each);
+    } else if constexpr (is_map<T>) {
+      number(static_cast<uint32_t>(value.size()));
+      for (auto& [key, each] : value) {
+        std::string name = key;
+        put(name);
+        put(each);
+      }
     } else if constexpr (is_pair<T>) {
       put(value.first);
       put(value.second);
@@ -116,6 +128,15 @@ class Decoder {
       const auto count = number<uint32_t>();
       if (count > rest_.size()) good_ = false;
       for (uint32_t each = 0; each < count && good_; ++each) get(value.emplace_back());
+    } else if constexpr (is_map<T>) {
+      value.clear();
+      const auto count = number<uint32_t>();
+      if (count > rest_.size()) good_ = false;
+      for (uint32_t each = 0; each < count && good_; ++each) {
+        typename T::key_type key;
+        get(key);
+        get(value[std::move(key)]);
+      }
     } else if constexpr (is_pair<T>) {
       get(value.first);
       get(value.second);

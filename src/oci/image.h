@@ -76,6 +76,10 @@ struct Descriptor {
   std::map<std::string, std::string> annotations;
   std::optional<Platform> platform;
   std::string artifact_type;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(media_type, digest, size, annotations, platform, artifact_type);
+  }
 };
 
 struct Manifest {
@@ -83,12 +87,20 @@ struct Manifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // lowest first
   std::map<std::string, std::string> annotations;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(media_type, config, layers, annotations);
+  }
 };
 
 struct Index {
   std::string media_type;
   std::vector<Descriptor> manifests;
   std::map<std::string, std::string> annotations;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(media_type, manifests, annotations);
+  }
 };
 
 struct HealthCheck {
