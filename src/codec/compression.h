@@ -24,7 +24,7 @@ Result<Compression> detect_compression(std::string_view first_bytes);
 struct CodingStep {
   size_t consumed = 0;  // of the input
   size_t produced = 0;  // in the output
-  bool ended = false;   // this stream is whole; what is left of the input begins another one
+  bool ended = false;   // a compressor has nothing more to give; a decompressor never says so
 };
 
 inline constexpr size_t window_bytes_max = 8u << 20;  // zstd's own recommendation for decoders
@@ -36,9 +36,10 @@ class Decompressor {
   Decompressor(Decompressor&&) noexcept;
   Decompressor& operator=(Decompressor&&) noexcept;
 
-  // Takes what it can of `input` and fills what it can of `output`. Members and frames that follow
-  // each other are one stream; padding of zeros after the last is taken and ignored. A damaged
-  // stream is Invalid.
+  // Takes what it can of `input` and fills what it can of `output`: where output is not filled, all
+  // input is taken and more of it is wanted. Members and frames that follow each other are one
+  // stream, so only the end of the input, finish(), is its end; padding of zeros after the last is
+  // taken and ignored. A damaged stream is Invalid. After an error the decompressor is spent.
   Result<CodingStep> step(std::string_view input, std::span<char> output);
   // The input has ended: Invalid ("ends in the middle") unless the stream is whole.
   Result<> finish();
