@@ -47,6 +47,8 @@ inline constexpr size_t manifest_bytes_max = 4u << 20;
 inline constexpr size_t config_bytes_max = 8u << 20;
 inline constexpr size_t layers_max = 500;  // what overlayfs can stack
 inline constexpr size_t index_entries_max = 4096;
+inline constexpr size_t history_entries_max = 10000;
+inline constexpr size_t image_depth_max = 32;
 inline constexpr uint64_t layer_bytes_max = 1ull << 40;
 
 struct Platform {
@@ -66,7 +68,13 @@ Platform host_platform();
 // "linux/amd64", "arm64", "linux/arm/v7", with the aliases containerd knows (x86_64, aarch64,
 // armhf).
 Result<Platform> parse_platform(std::string_view text);
-// Whether a host of kind `wanted` runs `offered`, and how well: 0 no, more is better.
+// The form in which two platforms can be compared: aliases resolved, lower case, the variant that
+// goes without saying left out (amd64/v1, arm64/v8) or put in (arm/v7).
+Platform normalized(const Platform& platform);
+// Whether a host of kind `wanted` runs `offered`, and how well: 0 no, more is better, and
+// platform_match_exact when they are the same. An amd64 host also runs 386, an arm64 host arm, and
+// each the earlier variants of its own.
+inline constexpr int platform_match_exact = 100;
 int platform_match(const Platform& wanted, const Platform& offered);
 
 struct Descriptor {
@@ -161,12 +169,19 @@ Result<Manifest> parse_manifest(std::string_view json, std::string_view media_ty
 Result<Index> parse_index(std::string_view json, std::string_view media_type);
 Result<ImageConfig> parse_image_config(std::string_view json);
 
+// What the parsers cannot see in one document alone: as many diff_ids as layers.
+Result<> check_config_fits(const Manifest& manifest, const ImageConfig& config);
+
+// In the key order of the OCI's and buildah's own writer, on one line, without what is empty:
+// parsing the text gives the value again.
 std::string write_manifest(const Manifest& manifest);
 std::string write_index(const Index& index);
 std::string write_image_config(const ImageConfig& config);
 
 // The manifest in `index` for a host of kind `wanted`; attestations and other artifacts are passed
-// over. NotFound lists what there is.
+// over. Where no manifest fits, an entry of an index type that fits or names no platform (look at
+// media_type, and bound how deep to go), then a manifest without a platform if it is the only one.
+// NotFound lists what there is.
 Result<Descriptor> choose_platform(const Index& index, const Platform& wanted);
 
 // image-spec config.md "Layer ChainID": one per layer, lowest first.
