@@ -1,8 +1,10 @@
 // Small text tools that the standard library of Debian 12 lacks: no fds, no locale, no exceptions.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <concepts>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +45,12 @@ inline std::string_view take_until(std::string_view& rest, char separator) {
   const std::string_view head = rest.substr(0, at);
   rest = at == std::string_view::npos ? std::string_view() : rest.substr(at + 1);
   return head;
+}
+
+// std::ranges::contains, which libstdc++ 12 lacks, with a projection as its other algorithms have.
+template <class Range, class T, class Projection = std::identity>
+bool contains(const Range& range, const T& value, Projection projection = {}) {
+  return std::ranges::find(range, value, projection) != std::ranges::end(range);
 }
 
 // Whether `text` is well-formed UTF-8 (RFC 3629).

@@ -1,0 +1,18 @@
+// How `nacelle` writes things for people: tables, ages, digests.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nacelle::cli {
+
+// Rows under headings, columns as wide as their widest cell, three blanks apart.
+std::string table(const std::vector<std::string>& headings,
+                  const std::vector<std::vector<std::string>>& rows);
+
+// "3 days ago", as Docker says it, of a time in RFC 3339; "N/A" of what is none.
+std::string age_of(std::string_view rfc3339);
+
+}  // namespace nacelle::cli

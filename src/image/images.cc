@@ -1,0 +1,241 @@
+// What is there: found, described, named, mounted, removed.
+#include "image/images.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "image/gc.h"
+#include "image/images_state.h"
+#include "image/overlay.h"
+
+namespace nacelle::image {
+
+Images::Images(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Images::~Images() = default;
+
+Result<std::unique_ptr<Images>> Images::open(ring::Loop& loop, ImagesOptions options) {
+  Store store = TRY(Store::open(options.data_root));
+  auto state = std::make_unique<State>(loop, std::move(options), std::move(store));
+  return std::unique_ptr<Images>(new Images(std::move(state)));
+}
+
+Store& Images::store() { return state_->store; }
+
+std::vector<Digest> all_digests(const ImageRecord& record) {
+  std::vector<Digest> digests{record.descriptor.digest, record.manifest.config.digest};
+  for (const oci::Descriptor& layer : record.manifest.layers) digests.push_back(layer.digest);
+  for (Digest& chain : oci::chain_ids(record.config.diff_ids)) digests.push_back(std::move(chain));
+  return digests;
+}
+
+ring::Task<ImageRecord> Images::State::describe(oci::Descriptor manifest) {
+  if (std::optional<ImageRecord> known = store.find_record(manifest.digest)) {
+    co_return *std::move(known);
+  }
+  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
+  const Fd document = co_await store.open_blob(manifest.digest);
+  ParseRequest::Reply read = co_await worker.call(
+      ParseRequest{
+          .is_config = false, .media_type = manifest.media_type, .digest = manifest.digest},
+      {&document});
+  if (!read.manifest) {
+    co_await fail(Kind::Invalid, cat(manifest.digest.text(), ": is an index, not an image"));
+  }
+  const oci::Descriptor of_config = read.manifest->config;
+  const Fd config = co_await store.open_blob(of_config.digest);
+  ParseRequest::Reply configuration = co_await worker.call(
+      ParseRequest{
+          .is_config = true, .media_type = of_config.media_type, .digest = of_config.digest},
+      {&config});
+  if (!configuration.config) {
+    co_await fail(Kind::Internal, "nacelle-worker answered without a configuration");
+  }
+  ImageRecord record{.descriptor = std::move(manifest),
+                     .manifest = *std::move(read.manifest),
+                     .config = *std::move(configuration.config)};
+  co_await oci::check_config_fits(record.manifest, record.config);
+  co_await store.put_record(record);
+  co_return record;
+}
+
+ring::Task<Details> Images::State::find(std::string name) {
+  Image image = co_await store.find(name);
+  ImageRecord record = co_await describe(image.manifest);
+  co_return Details{std::move(image), std::move(record)};
+}
+
+ring::Task<> Images::State::unpack(const ImageRecord& record, Observer& observer) {
+  StackBuilder builder(loop, store, layers, record, observer);
+  if (builder.complete()) co_return;
+  co_await builder.build(StackBuilder::lanes_without_source());
+}
+
+ring::Task<Image> Images::State::publish(ImageRecord record, std::string manifest_bytes,
+                                         std::string config_bytes, std::string name,
+                                         std::string repo_digest) {
+  const Digest digest = record.descriptor.digest;
+  co_await store.put_blob(loop, std::move(config_bytes), record.manifest.config.digest);
+  fault_point("publish.config");
+  co_await store.put_blob(loop, std::move(manifest_bytes), digest);
+  fault_point("publish.manifest");
+  co_await store.put_record(record);
+  fault_point("publish.record");
+  co_await store.tag(loop, {record.descriptor, std::move(name), std::move(repo_digest)});
+  fault_point("publish.tag");
+  co_return co_await store.find(digest.text());
+}
+
+ring::Task<Image> Images::State::make_image(std::vector<oci::Descriptor> layers_below,
+                                            oci::ImageConfig config, std::string name) {
+  std::string config_bytes = oci::write_image_config(config);
+  oci::Manifest manifest{.media_type = std::string(oci::media::oci_manifest),
+                         .config = {.media_type = std::string(oci::media::oci_config),
+                                    .digest = codec::digest_of(config_bytes),
+                                    .size = config_bytes.size()},
+                         .layers = std::move(layers_below)};
+  std::string manifest_bytes = oci::write_manifest(manifest);
+  ImageRecord record{.descriptor = {.media_type = manifest.media_type,
+                                    .digest = codec::digest_of(manifest_bytes),
+                                    .size = manifest_bytes.size()},
+                     .manifest = manifest,
+                     .config = std::move(config)};
+  Lease lease = co_await Lease::take(loop, store);
+  co_await lease.protect(loop, all_digests(record));
+  NobodyWatches nobody;
+  co_await unpack(record, nobody);
+  co_return co_await publish(std::move(record), std::move(manifest_bytes), std::move(config_bytes),
+                             std::move(name), {});
+}
+
+ring::Task<std::vector<Details>> Images::list() {
+  std::vector<Details> all;
+  for (Image& image : co_await state_->store.images()) {
+    // One image that cannot be read does not hide the others.
+    Result<ImageRecord> record = co_await ring::as_result(state_->describe(image.manifest));
+    ImageRecord shown;
+    shown.descriptor = image.manifest;
+    if (record) shown = *std::move(record);
+    all.push_back({std::move(image), std::move(shown)});
+  }
+  co_return all;
+}
+
+ring::Task<Details> Images::inspect(std::string name) { return state_->find(std::move(name)); }
+
+std::vector<uint64_t> Images::layer_sizes(const Details& details) const {
+  std::vector<uint64_t> sizes;
+  for (const Digest& chain : oci::chain_ids(details.record.config.diff_ids)) {
+    const std::optional<LayerRecord> layer = state_->layers.find_record(chain);
+    sizes.push_back(layer ? layer->tree_bytes : 0);
+  }
+  return sizes;
+}
+
+uint64_t Images::size(const Details& details) const {
+  uint64_t bytes = 0;
+  for (const uint64_t layer : layer_sizes(details)) bytes += layer;
+  return bytes;
+}
+
+ring::Task<> Images::tag(std::string name, oci::Reference as) {
+  if (!as.digest.empty()) {
+    co_await fail(Kind::Invalid, "refusing to create a tag with a digest reference");
+  }
+  const Image image = co_await state_->store.find(name);
+  co_await state_->store.tag(state_->loop, {image.manifest, as.text(), {}});
+}
+
+ring::Task<Described> Images::State::look_into(oci::Descriptor manifest) {
+  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
+  const Fd document = co_await store.open_blob(manifest.digest);
+  ParseRequest::Reply read = co_await worker.call(
+      ParseRequest{
+          .is_config = false, .media_type = manifest.media_type, .digest = manifest.digest},
+      {&document});
+  Described described;
+  if (read.index) {
+    described.manifests = std::move(read.index->manifests);
+  } else {
+    described.image = co_await describe(std::move(manifest));
+  }
+  co_return described;
+}
+
+ring::Task<Removed> Images::State::collect_garbage() {
+  CollectOptions how;
+  how.describe = [this](oci::Descriptor manifest) { return look_into(std::move(manifest)); };
+  Collected collected = co_await collect(loop, store, std::move(how));
+  Removed removed;
+  removed.deleted = std::move(collected.layer_chains);
+  removed.bytes = collected.blob_bytes + collected.layer_bytes + collected.ingest_bytes;
+  co_return removed;
+}
+
+ring::Task<Removed> Images::remove(std::string name, bool force) {
+  State& state = *state_;
+  const Details details = co_await state.find(name);
+  const Image& image = details.image;
+  // A name that was typed takes that name away; an id takes the image away.
+  const Result<oci::Reference> typed = oci::parse_reference(name);
+  const bool by_name = typed && typed->digest.empty() && contains(image.names, typed->text());
+  Removed removed;
+  if (by_name && image.names.size() > 1) {
+    co_await state.store.untag(state.loop, typed->text());
+    removed.untagged.push_back(typed->familiar());
+    co_return removed;
+  }
+  if (!by_name && image.names.size() > 1 && !force) {
+    co_await fail(Kind::Conflict, cat("unable to delete ", details.record.id().hex().substr(0, 12),
+                                      " (must be forced): image is referenced by several names"));
+  }
+  for (const std::string& each : image.names) {
+    const Result<oci::Reference> shown = oci::parse_reference(each);
+    removed.untagged.push_back(shown ? shown->familiar() : each);
+  }
+  co_await state.store.remove(state.loop, image.manifest.digest);
+  fault_point("remove.index");
+  Removed garbage = co_await state.collect_garbage();
+  removed.deleted = std::move(garbage.deleted);
+  removed.deleted.insert(removed.deleted.begin(), details.record.id());
+  removed.bytes = garbage.bytes;
+  co_return removed;
+}
+
+ring::Task<Removed> Images::prune(bool all) {
+  State& state = *state_;
+  Removed removed;
+  for (const Details& each : co_await list()) {
+    if (!each.image.names.empty() && !all) continue;
+    for (const std::string& name : each.image.names) {
+      const Result<oci::Reference> shown = oci::parse_reference(name);
+      removed.untagged.push_back(shown ? shown->familiar() : name);
+    }
+    co_await state.store.remove(state.loop, each.image.manifest.digest);
+    removed.deleted.push_back(each.record.id());
+  }
+  Removed garbage = co_await state.collect_garbage();
+  removed.deleted.insert(removed.deleted.end(), garbage.deleted.begin(), garbage.deleted.end());
+  removed.bytes = garbage.bytes;
+  co_return removed;
+}
+
+ring::Task<Fd> Images::mount(std::string name, MountOptions options) {
+  State& state = *state_;
+  const Details details = co_await state.find(std::move(name));
+  Lease lease = co_await Lease::take(state.loop, state.store);
+  co_await lease.protect(state.loop, all_digests(details.record));
+  NobodyWatches nobody;
+  co_await state.unpack(details.record, nobody);
+  const std::vector<Fd> trees =
+      co_await state.layers.open_all(oci::chain_ids(details.record.config.diff_ids));
+  OverlayOptions overlay;
+  for (const Fd& tree : trees) overlay.lower.push_back(&tree);
+  overlay.upper = options.upper;
+  overlay.work = options.work;
+  overlay.is_volatile = options.is_volatile;
+  co_return co_await mount_overlay(overlay);
+}
+
+}  // namespace nacelle::image

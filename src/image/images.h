@@ -1,0 +1,122 @@
+// The room's front door: everything done to images as a whole. `nacelle image` and the engine's API
+// are two callers of the same code. All of it runs on one loop; foreign bytes are handled by
+// workers (worker.h), metadata by the store (store.h).
+//
+// Every operation that adds something holds a lease for as long as it runs, so that a garbage
+// collection beside it takes nothing away; one that fails or is cancelled, or whose process is
+// killed, leaves at most what the next collection removes and the next attempt goes on from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "image/observer.h"
+#include "image/registry_config.h"
+#include "image/store.h"
+#include "nacelle/fd.h"
+#include "nacelle/loop.h"
+#include "nacelle/result.h"
+#include "nacelle/task.h"
+#include "oci/image.h"
+#include "oci/reference.h"
+
+namespace nacelle::image {
+
+struct ImagesOptions {
+  std::string data_root = "/var/lib/nacelle";
+  RegistryOptions registries;
+  size_t transfers_max = 3;  // layers of one image under way at a time, as Docker's default
+};
+
+// An image and what it says of itself.
+struct Details {
+  Image image;
+  ImageRecord record;
+};
+
+struct PullOutcome {
+  Image image;
+  codec::Digest digest;  // of what the name stands for at the registry: an index, or a manifest
+  bool was_there = false;
+};
+
+struct ImportOptions {
+  std::optional<oci::Reference> name;
+  std::string message;
+  std::vector<std::string> changes;  // Dockerfile instructions: CMD, ENTRYPOINT, ENV, LABEL, ...
+  oci::Platform platform = oci::host_platform();
+};
+
+struct CommitOptions {
+  std::optional<oci::Reference> name;
+  std::string base;  // the image whose layers lie below
+  std::string author, message;
+  std::vector<std::string> changes;
+};
+
+struct Removed {
+  std::vector<std::string> untagged;   // names, as Docker shows them
+  std::vector<codec::Digest> deleted;  // image ids
+  uint64_t bytes = 0;                  // freed on disk
+};
+
+class Images {
+ public:
+  struct State;  // images_state.h, for the files of this room
+
+  static Result<std::unique_ptr<Images>> open(ring::Loop& loop, ImagesOptions options);
+  ~Images();
+
+  Store& store();
+
+  // Registries.
+  ring::Task<PullOutcome> pull(oci::Reference name, oci::Platform platform, Observer& observer);
+  // The digest of the manifest as the registry has it now, and its size.
+  ring::Task<oci::Descriptor> push(oci::Reference name, Observer& observer);
+
+  // Archives. Descriptors are borrowed.
+  ring::Task<> save(std::vector<std::string> names, const Fd& output);
+  ring::Task<std::vector<Image>> load(const Fd& input, Observer& observer);
+  ring::Task<Image> import(const Fd& input, ImportOptions options);
+  // The merged root file system of an image.
+  ring::Task<> export_tree(std::string name, const Fd& output);
+  // A new image: `base` and on top what an overlay's upper directory holds.
+  ring::Task<Image> commit(const Fd& upper, CommitOptions options);
+
+  // What is there. Names are references or the beginnings of ids.
+  ring::Task<std::vector<Details>> list();
+  ring::Task<Details> inspect(std::string name);
+  // Bytes on disk of the image's unpacked layers.
+  uint64_t size(const Details& details) const;
+  // The same of each layer, lowest first; 0 of one that is not unpacked.
+  std::vector<uint64_t> layer_sizes(const Details& details) const;
+
+  ring::Task<> tag(std::string name, oci::Reference as);
+  // `force` also removes an image that has several names, when it is named by its id.
+  ring::Task<Removed> remove(std::string name, bool force);
+  // Images without a name, or (`all`) every image no container uses; then whatever nothing refers
+  // to.
+  ring::Task<Removed> prune(bool all);
+
+  // A detached overlay mount of the image's layers; writable when `upper` and `work` are given,
+  // which are empty directories beside each other. Unpacks again what is missing.
+  struct MountOptions {
+    const Fd* upper = nullptr;
+    const Fd* work = nullptr;
+    bool is_volatile = false;  // no syncfs at the end: for what nobody needs after a crash
+  };
+  ring::Task<Fd> mount(std::string name, MountOptions options);
+
+ private:
+  explicit Images(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace nacelle::image

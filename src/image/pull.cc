@@ -1,0 +1,130 @@
+// From a registry to unpacked layers.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "image/images_state.h"
+#include "image/registry_config.h"
+
+namespace nacelle::image {
+
+namespace {
+
+// One connection to the registry: a worker of its own, started when there is something to fetch.
+class RegistryLane final : public BlobSource {
+ public:
+  RegistryLane(ring::Loop& loop, const RegistryOpenRequest& open) : loop_(loop), open_(open) {}
+
+  ring::Task<> connect() {
+    if (worker_) co_return;
+    worker_ = co_await Worker::start(loop_, {.kind = WorkerKind::Registry});
+    co_await worker_->call(open_);
+  }
+
+  template <class Request>
+  ring::Task<typename Request::Reply> call(Request request) {
+    co_await connect();
+    co_return co_await worker_->call(std::move(request));
+  }
+
+  ring::Task<> fetch(oci::Descriptor blob, const Fd& file, const Fd* pipe,
+                     ProgressHandler on_progress) override {
+    co_await connect();
+    std::vector<const Fd*> descriptors{&file};
+    if (pipe != nullptr) descriptors.push_back(pipe);
+    co_await worker_->call(FetchBlobRequest{.digest = blob.digest, .size = blob.size},
+                           std::move(descriptors), std::move(on_progress));
+  }
+
+ private:
+  ring::Loop& loop_;
+  const RegistryOpenRequest& open_;
+  std::optional<Worker> worker_;
+};
+
+// What a name stands for at the registry, down to the configuration.
+struct Resolved {
+  oci::Descriptor named;  // an index, or the manifest itself
+  std::string manifest_bytes;
+  std::string config_bytes;
+  ImageRecord record;
+};
+
+ring::Task<Resolved> resolve(RegistryLane& registry, const oci::Reference& name,
+                             const oci::Platform& platform) {
+  FetchManifestRequest::Reply found = co_await registry.call(
+      FetchManifestRequest{.reference = name.digest.empty() ? name.tag : name.digest});
+  Resolved resolved;
+  resolved.named = found.descriptor;
+  if (found.index) {
+    const oci::Descriptor chosen =
+        co_await oci::choose_platform(*found.index, platform).context([&] {
+          return name.familiar();
+        });
+    found = co_await registry.call(FetchManifestRequest{.reference = chosen.digest.text()});
+  }
+  if (!found.manifest) {
+    co_await fail(Kind::Invalid,
+                  cat(name.familiar(), ": an index within an index is not supported"));
+  }
+  resolved.manifest_bytes = std::move(found.bytes);
+  resolved.record.descriptor = std::move(found.descriptor);
+  resolved.record.manifest = *std::move(found.manifest);
+  FetchConfigRequest::Reply config =
+      co_await registry.call(FetchConfigRequest{.descriptor = resolved.record.manifest.config});
+  resolved.config_bytes = std::move(config.bytes);
+  resolved.record.config = std::move(config.config);
+  co_await oci::check_config_fits(resolved.record.manifest, resolved.record.config);
+  co_return resolved;
+}
+
+}  // namespace
+
+ring::Task<PullOutcome> Images::pull(oci::Reference name, oci::Platform platform,
+                                     Observer& observer) {
+  State& state = *state_;
+  const RegistryOpenRequest open =
+      co_await registry_open_request(name, RegistryUse::Pull, state.options.registries);
+  std::vector<std::unique_ptr<RegistryLane>> lanes;
+  for (size_t each = 0; each < state.options.transfers_max; ++each) {
+    lanes.push_back(std::make_unique<RegistryLane>(state.loop, open));
+  }
+  Resolved resolved = co_await resolve(*lanes.front(), name, platform);
+  fault_point("pull.resolved");
+  const ImageRecord& record = resolved.record;
+
+  Lease lease = co_await Lease::take(state.loop, state.store);
+  co_await lease.protect(state.loop, all_digests(record));
+  fault_point("pull.leased");
+  StackBuilder builder(state.loop, state.store, state.layers, record, observer);
+  const bool all_there =
+      builder.complete() && std::ranges::all_of(record.manifest.layers, [&](const auto& layer) {
+        return state.store.has_blob(layer);
+      });
+  // What the name meant here before decides what is said in the end.
+  bool was_there = false;
+  if (all_there) {
+    const Result<Image> before = state.store.find(name.text());
+    was_there = before && before->manifest.digest == record.descriptor.digest;
+  } else {
+    std::vector<BlobSource*> sources;
+    for (const auto& lane : lanes) sources.push_back(lane.get());
+    co_await builder.build(std::move(sources));
+  }
+  fault_point("pull.unpacked");
+
+  PullOutcome outcome;
+  outcome.digest = resolved.named.digest;
+  outcome.was_there = was_there;
+  const std::string repo_digest = cat(name.name(), '@', resolved.named.digest.text());
+  // An image that is pulled by its digest has that for a name and no other.
+  std::string tagged = name.digest.empty() ? name.text() : std::string();
+  outcome.image =
+      co_await state.publish(std::move(resolved.record), std::move(resolved.manifest_bytes),
+                             std::move(resolved.config_bytes), std::move(tagged), repo_digest);
+  co_return outcome;
+}
+
+}  // namespace nacelle::image
