@@ -275,12 +275,16 @@ class Compressor::State::Zstd final : public State {
   Result<CodingStep> step(std::string_view input, std::span<char> output, bool last) override {
     ZSTD_inBuffer in{.src = input.data(), .size = input.size(), .pos = 0};
     ZSTD_outBuffer out{.dst = output.data(), .size = output.size(), .pos = 0};
-    const size_t left =
-        ZSTD_compressStream2(context_, &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+    // The end is a call of its own: told it together with all of a short input, zstd would write
+    // another frame than when the same bytes come in pieces.
+    size_t left = 0;
+    if (in.size != 0) left = ZSTD_compressStream2(context_, &out, &in, ZSTD_e_continue);
+    const bool end = last && ZSTD_isError(left) == 0 && in.pos == in.size;
+    if (end) left = ZSTD_compressStream2(context_, &out, &in, ZSTD_e_end);
     if (ZSTD_isError(left) != 0) {
       return fail(Kind::Exhausted, cat("zstd: ", ZSTD_getErrorName(left)));
     }
-    return CodingStep{.consumed = in.pos, .produced = out.pos, .ended = last && left == 0};
+    return CodingStep{.consumed = in.pos, .produced = out.pos, .ended = end && left == 0};
   }
 
  private:
