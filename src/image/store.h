@@ -158,6 +158,7 @@ class Store {
   enum class LockKind : uint8_t { Shared, Exclusive };
   ring::Task<StoreLock> lock(ring::Loop& loop, LockKind kind) const;
   Result<IndexFile> read_index() const;
+  ring::Task<> write_index(ring::Loop& loop, const StoreLock& held, const IndexFile& index) const;
   const Fd& images_directory() const { return records_; }
   const Fd& leases_directory() const { return leases_; }
   const Fd& blobs_directory(codec::DigestAlgorithm algorithm) const {

@@ -1,0 +1,54 @@
+// index.json of an image layout as values. What is not ours in it (annotations, members, whole
+// entries that skopeo or umoci wrote) is kept as it is.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "codec/digest.h"
+#include "nacelle/result.h"
+#include "oci/image.h"
+
+namespace nacelle::image {
+
+struct Image;
+struct TagRequest;
+
+struct IndexEntry {
+  std::string media_type;
+  codec::Digest digest;
+  uint64_t size = 0;
+  std::map<std::string, std::string> annotations;
+  std::vector<std::pair<std::string, std::string>> others;  // name and JSON of further members
+  std::string name;  // what its annotations call it, normalised; empty: nothing, or no image's name
+
+  std::vector<std::string> repo_digests() const;
+  void add_repo_digest(std::string_view repo_digest);
+  void set_name(std::string_view new_name);  // empty takes it away
+};
+
+struct IndexFile {
+  std::vector<IndexEntry> manifests;
+  std::vector<std::pair<std::string, std::string>> others;
+
+  // By manifest, in the order of first appearance.
+  std::vector<Image> images() const;
+
+  void tag(const TagRequest& request);
+  // Whether there was such a name.
+  bool untag(std::string_view name, bool keep_image);
+  bool remove(const codec::Digest& manifest);
+};
+
+inline constexpr size_t index_bytes_max = 64u << 20;
+inline constexpr std::string_view empty_index =
+    R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]})";
+
+Result<IndexFile> parse_index_file(std::string_view text);
+std::string write_index_file(const IndexFile& index);
+
+}  // namespace nacelle::image
