@@ -27,6 +27,7 @@ constexpr Verb verbs[] = {
     {"tag", run_tag, "Give an image another name"},
     {"umount", run_image_unmount, "Undo `image mount`"},
     {"unmount", run_image_unmount, ""},
+    {"verify", run_image_verify, "Check that the store holds what it says"},
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// tag, rm, prune.
+// tag, rm, prune, verify.
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include "cli/nacelle/options.h"
 #include "cli/nacelle/progress.h"
 #include "cli/nacelle/session.h"
+#include "image/gc.h"
 #include "oci/reference.h"
 
 namespace nacelle::cli {
@@ -76,6 +77,25 @@ Result<int> run_image_prune(Session& session, const Arguments& arguments) {
   std::printf("%sTotal reclaimed space: %s\n", removed.deleted.empty() ? "" : "\n",
               human_size(removed.bytes).c_str());
   return 0;
+}
+
+Result<int> run_image_verify(Session& session, const Arguments& arguments) {
+  bool repair = false;
+  Options options("image verify [OPTIONS]",
+                  "Checks every blob against its digest, and every unpacked layer.");
+  options.flag("repair", 0, repair, "Remove what is damaged, so that a pull brings it again")
+      .operands(0, 0);
+  const Options::Parsed parsed = TRY(options.parse(arguments));
+  if (parsed.help_shown) return 0;
+  image::Images* images = TRY(session.images());
+  const std::vector<image::Finding> findings =
+      TRY(session.loop().run(image::verify(session.loop(), images->store(), repair)));
+  bool all_repaired = true;
+  for (const image::Finding& finding : findings) {
+    std::printf("%s%s\n", finding.message.c_str(), finding.repaired ? " (removed)" : "");
+    all_repaired = all_repaired && finding.repaired;
+  }
+  return findings.empty() || (repair && all_repaired) ? 0 : 1;
 }
 
 }  // namespace nacelle::cli

@@ -46,6 +46,7 @@ Result<int> run_history(Session& session, const Arguments& arguments);
 Result<int> run_tag(Session& session, const Arguments& arguments);
 Result<int> run_image_remove(Session& session, const Arguments& arguments);
 Result<int> run_image_prune(Session& session, const Arguments& arguments);
+Result<int> run_image_verify(Session& session, const Arguments& arguments);
 Result<int> run_save(Session& session, const Arguments& arguments);
 Result<int> run_load(Session& session, const Arguments& arguments);
 Result<int> run_import(Session& session, const Arguments& arguments);
