@@ -117,7 +117,6 @@ class OnePage {
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     std::string name;
     for (size_t number = links_.size() + 1; number > 0; number /= letters.size() + 1) {
-      // Base 63 without a zero digit: every number has a name of its own.
       const size_t digit = number % (letters.size() + 1);
       name += digit == 0 ? '_' : letters[digit - 1];
     }
@@ -133,11 +132,9 @@ class OnePage {
   void run_child() {
     constexpr const char* none = nullptr;
     constexpr const char* root = "/";
-    constexpr const char* here = "/proc/self/fdinfo";  // a directory that is always there
     constexpr const char* target = "_";
     constexpr unsigned long private_recursively = 1ul << 18 | 1ul << 14;  // MS_PRIVATE | MS_REC
     constexpr unsigned long read_only = 1;                                // MS_RDONLY
-    (void)here;
     if (!did("mount private '/'", call(SYS_mount, none, root, none, private_recursively, none))) {
       return;
     }
