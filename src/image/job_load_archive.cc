@@ -108,10 +108,11 @@ class LoadedArchive::Incoming {
       return fail(Kind::Invalid, cat("digest mismatch: its content is ", digest.text()));
     }
     const Blob* blob = TRY(archive.store(std::move(digest), size_));
-    return archive.remember(std::move(name_), {.blob = blob, .link_target = {}});
+    return archive.remember(name_, {.blob = blob, .link_target = {}});
   }
 
-  const std::string& name() const { return name_; }
+  // For messages. A digest needs no quotes.
+  std::string label() const { return expected_.empty() ? in_quotes(name_) : name_; }
 
  private:
   Incoming(std::string name, uint64_t size, codec::Digest expected,
@@ -153,7 +154,7 @@ Result<> LoadedArchive::read(const Fd& archive) {
     }
     for (bool more = true; more;) {
       const size_t left = bytes.size();
-      const auto name = [&] { return incoming->name(); };
+      const auto label = [&] { return incoming->label(); };
       switch (TRY(reader.next(bytes))) {
         case tar::Reader::Event::NeedInput: more = false; break;
         case tar::Reader::Event::Entry: {
@@ -167,10 +168,10 @@ Result<> LoadedArchive::read(const Fd& archive) {
           break;
         }
         case tar::Reader::Event::Data:
-          TRY(incoming->take(reader.data(), reader.data_offset()).context(name));
+          TRY(incoming->take(reader.data(), reader.data_offset()).context(label));
           break;
         case tar::Reader::Event::EntryEnd:
-          if (incoming) TRY(incoming->end(*this).context(name));
+          if (incoming) TRY(incoming->end(*this).context(label));
           incoming.reset();
           break;
         case tar::Reader::Event::End:
