@@ -67,8 +67,9 @@ class Worker {
   // Tells it to end and waits until it has; a later descriptor of its root can then be unmounted.
   ring::Task<> stop();
 
+  struct State;  // for worker.cc
+
  private:
-  struct State;
   explicit Worker(std::unique_ptr<State> state);
   ring::Task<std::string> exchange(uint8_t code, std::string request,
                                    std::vector<const Fd*> descriptors, ProgressHandler on_progress);

@@ -1,0 +1,43 @@
+// What nacelle-worker locks itself into before it reads a foreign byte.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "image/worker.h"
+#include "nacelle/fd.h"
+#include "nacelle/result.h"
+
+namespace nacelle::image {
+
+// Sanitizers map terabytes of shadow and read /proc: no limit on address space then.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr bool is_sanitized = true;
+#else
+inline constexpr bool is_sanitized = false;
+#endif
+#else
+inline constexpr bool is_sanitized = false;
+#endif
+
+std::string_view to_string(WorkerKind kind);  // "unpack", "pack", "bytes", "registry"
+std::optional<WorkerKind> parse_worker_kind(std::string_view text);
+
+// How a worker says that its memory limit was reached: no message can be made then.
+inline constexpr int exit_out_of_memory = 86;
+inline constexpr uint64_t cpu_seconds_max = 3'600;
+inline constexpr uint64_t open_files_max = 512;
+
+struct SandboxOptions {
+  WorkerKind kind = WorkerKind::Bytes;
+  Fd root;  // the directory to become everything there is; empty: nothing is there
+  uint64_t memory_bytes_max = 0;
+};
+
+// Makes the namespaces, pivots into the root, limits, drops and filters. The new root is the value.
+// Once, while there is one thread.
+Result<Fd> enter_sandbox(SandboxOptions options);
+
+}  // namespace nacelle::image

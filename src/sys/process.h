@@ -1,0 +1,31 @@
+// Starting another program of ours with nothing but what is listed here: no descriptor, no variable
+// and no signal handler of the caller gets into it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "nacelle/fd.h"
+#include "nacelle/result.h"
+
+namespace nacelle::sys {
+
+struct SpawnOptions {
+  const Fd* program = nullptr;           // executed by descriptor, whatever its name is by then
+  std::vector<std::string> arguments;    // the first is its name
+  std::vector<std::string> environment;  // `NAME=value`
+  std::vector<const Fd*> descriptors;    // become 3, 4, ...; standard ones are /dev/null
+  uint64_t namespaces = 0;               // CLONE_NEW*
+};
+
+// The pidfd of a child that has executed the program; a failed execve is an error here. The child
+// is killed when the calling thread ends, and begins with all signals blocked.
+Result<Fd> spawn(const SpawnOptions& options);
+
+// Waits for the child's end; the value is a wait status, for WIFEXITED and its kin.
+Result<int> reap(const Fd& pidfd);
+
+Result<> kill_process(const Fd& pidfd, int signal);
+
+}  // namespace nacelle::sys
