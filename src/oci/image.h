@@ -84,6 +84,7 @@ struct Descriptor {
   std::map<std::string, std::string> annotations;
   std::optional<Platform> platform;
   std::string artifact_type;
+  bool operator==(const Descriptor&) const = default;
   template <class Visit>
   void fields(Visit& visit) {
     visit(media_type, digest, size, annotations, platform, artifact_type);
@@ -95,6 +96,7 @@ struct Manifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // lowest first
   std::map<std::string, std::string> annotations;
+  bool operator==(const Manifest&) const = default;
   template <class Visit>
   void fields(Visit& visit) {
     visit(media_type, config, layers, annotations);
@@ -105,6 +107,7 @@ struct Index {
   std::string media_type;
   std::vector<Descriptor> manifests;
   std::map<std::string, std::string> annotations;
+  bool operator==(const Index&) const = default;
   template <class Visit>
   void fields(Visit& visit) {
     visit(media_type, manifests, annotations);

@@ -38,11 +38,21 @@ void write_platform(Writer& json, const Platform& platform) {
   write_text(json, "variant", platform.variant);
 }
 
-void write_descriptor(Writer& json, const Descriptor& descriptor) {
+// Docker's documents have the size before the digest; all tools write either form so.
+enum class Form { Oci, Docker };
+
+Form form_of(std::string_view document_type) {
+  const bool docker =
+      document_type == media::docker_manifest || document_type == media::docker_index;
+  return docker ? Form::Docker : Form::Oci;
+}
+
+void write_descriptor(Writer& json, const Descriptor& descriptor, Form form) {
   json.begin_object();
   json.member("mediaType", descriptor.media_type);
+  if (form == Form::Docker) json.member("size", descriptor.size);
   json.member("digest", descriptor.digest.text());
-  json.member("size", descriptor.size);
+  if (form == Form::Oci) json.member("size", descriptor.size);
   write_map(json, "annotations", descriptor.annotations);
   if (descriptor.platform) {
     json.key("platform").begin_object();
@@ -53,9 +63,10 @@ void write_descriptor(Writer& json, const Descriptor& descriptor) {
   json.end_object();
 }
 
-void write_descriptors(Writer& json, std::string_view key, const std::vector<Descriptor>& list) {
+void write_descriptors(Writer& json, std::string_view key, const std::vector<Descriptor>& list,
+                       Form form) {
   json.key(key).begin_array();
-  for (const Descriptor& each : list) write_descriptor(json, each);
+  for (const Descriptor& each : list) write_descriptor(json, each, form);
   json.end_array();
 }
 
@@ -131,16 +142,17 @@ void write_history(Writer& json, const std::vector<History>& history) {
 std::string write_manifest(const Manifest& manifest) {
   Writer json;
   begin_document(json, manifest.media_type, media::oci_manifest);
+  const Form form = form_of(manifest.media_type);
   json.key("config");
-  write_descriptor(json, manifest.config);
-  write_descriptors(json, "layers", manifest.layers);
+  write_descriptor(json, manifest.config, form);
+  write_descriptors(json, "layers", manifest.layers, form);
   return end_document(json, manifest.annotations);
 }
 
 std::string write_index(const Index& index) {
   Writer json;
   begin_document(json, index.media_type, media::oci_index);
-  write_descriptors(json, "manifests", index.manifests);
+  write_descriptors(json, "manifests", index.manifests, form_of(index.media_type));
   return end_document(json, index.annotations);
 }
 

@@ -25,6 +25,7 @@ constexpr std::string_view known_architectures[] = {
 
 // How much worse each step away from the exact platform is; see platform_match().
 constexpr int other_architecture = 50;
+constexpr int earlier_generation = 10;
 
 template <class Table>
 bool is_one_of(const Table& table, std::string_view name) {
@@ -94,7 +95,10 @@ int match_arm64(const Platform& wanted, const Platform& offered) {
   const auto need = version_or(offered.variant, 800);
   if (!have || !need) return 0;
   // Armv9.x contains Armv8.(x+5).
-  if (*have >= 900 && *have < 1000 && *need < 900) return by_version(*have - 100 + 5, need, 800);
+  if (*have >= 900 && *have < 1000 && *need < 900) {
+    const int match = by_version(*have - 100 + 5, need, 800);
+    return match == 0 ? 0 : match - earlier_generation;
+  }
   return by_version(have, need, *have >= 900 ? 900 : 800);
 }
 
