@@ -128,32 +128,49 @@ class Decompressor::State::Zstd final : public State {
   }
 
  private:
-  enum class Part : uint8_t { Magic, Frame, Padding };
+  enum class Part : uint8_t { Header, Frame, Padding };
 
   Result<size_t> take_between(std::string_view rest) {
-    if (part_ == Part::Magic && whole_ && have_ == 0 && rest[0] == '\0') part_ = Part::Padding;
+    if (part_ == Part::Header && whole_ && have_ == 0 && rest[0] == '\0') part_ = Part::Padding;
     if (part_ == Part::Padding) {
       if (rest.find_first_not_of('\0') != std::string_view::npos) {
         return fail(Kind::Invalid, "zstd: other bytes after padding of zeros");
       }
       return rest.size();
     }
-    const size_t taken = std::min(rest.size(), magic_.size() - have_);
-    std::copy_n(rest.begin(), taken, magic_.begin() + have_);
+    const size_t taken = std::min(rest.size(), header_wanted() - have_);
+    std::copy_n(rest.begin(), taken, header_.begin() + have_);
     have_ += taken;
-    if (have_ < magic_.size()) return taken;
-
-    const std::string_view magic(magic_.data(), magic_.size());
-    if (magic != zstd_magic && !is_skippable_magic(magic)) {
+    const std::string_view header(header_.data(), have_);
+    if (have_ == zstd_magic.size() && header != zstd_magic && !is_skippable_magic(header)) {
       return fail(Kind::Invalid, whole_ ? "zstd: bytes after the end that are no further frame"
                                         : "zstd: not zstd");
     }
-    // A frame's header is longer, so this only stores it.
-    const CodingStep stored = TRY(decode(magic, {}));
-    CHECK(stored.consumed == magic.size());
+    if (have_ < header_wanted()) return taken;
+
+    // The header goes in by itself and whole. The library has a short way for frames that it sees
+    // the end of, and takes the input of that one call for such a frame: with the header's first
+    // bytes given before, it would look for a frame inside of the frame.
     have_ = 0;
     part_ = Part::Frame;
+    const CodingStep stored = TRY(decode(header, {}));
+    CHECK(stored.consumed == header.size());
     return taken;
+  }
+
+  // How many bytes of a frame's header there must be, as far as those at hand say: the magic
+  // number, the byte that tells what follows, all (RFC 8878, sections 3.1.1.1 and 3.1.2).
+  size_t header_wanted() const {
+    constexpr size_t magic_size = zstd_magic.size();
+    if (have_ < magic_size) return magic_size;
+    if (header_[0] != zstd_magic[0]) return magic_size + 4;  // skippable, and a size
+    if (have_ == magic_size) return magic_size + 1;
+    const auto descriptor = static_cast<uint8_t>(header_[magic_size]);
+    const bool single_segment = (descriptor >> 5 & 1) != 0;
+    constexpr std::array<size_t, 4> dictionary_sizes = {0, 1, 2, 4};
+    const std::array<size_t, 4> content_sizes = {single_segment ? 1u : 0u, 2, 4, 8};
+    return magic_size + 1 + (single_segment ? 0 : 1) + dictionary_sizes[descriptor & 3] +
+           content_sizes[descriptor >> 6];
   }
 
   Result<CodingStep> decode(std::string_view rest, std::span<char> room) {
@@ -162,7 +179,7 @@ class Decompressor::State::Zstd final : public State {
     const size_t status = ZSTD_decompressStream(context_, &out, &in);
     if (ZSTD_isError(status) != 0) return refused(status);
     if (status == 0) {
-      part_ = Part::Magic;
+      part_ = Part::Header;
       whole_ = true;
     }
     return CodingStep{.consumed = in.pos, .produced = out.pos};
@@ -179,10 +196,10 @@ class Decompressor::State::Zstd final : public State {
   }
 
   ZSTD_DCtx* context_;
-  Part part_ = Part::Magic;
-  bool whole_ = false;  // at least one frame has ended
-  std::array<char, 4> magic_{};
-  size_t have_ = 0;  // of magic_
+  Part part_ = Part::Header;
+  bool whole_ = false;             // at least one frame has ended
+  std::array<char, 18> header_{};  // the longest there is
+  size_t have_ = 0;                // of header_
 };
 
 Decompressor::Decompressor(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -398,6 +398,54 @@ TEST(Zstd, refuses_forms_from_before_the_standard_and_other_magic) {
   expect_refused(Compression::Zstd, zstd_frame("a") + "\x27\xb5\x2f\xfd", "after the end");
 }
 
+// Goal: a frame is read as a frame, though what follows its magic number looks like one itself (the
+// library, left alone, takes the inner one when input and room are large enough).
+TEST(Zstd, looks_for_no_frame_inside_of_a_frame) {
+  const std::string magic = "\x28\xb5\x2f\xfd";
+  for (const std::string& inner : {skippable(3, "inside"), zstd_frame("inside", 0, true)}) {
+    for (const size_t input : {size_t{1}, size_t{4}, size_t{5}, testing::all_at_once}) {
+      const auto out = decompress(Compression::Zstd, magic + inner, {.input = input});
+      EXPECT_FALSE(out) << input;
+    }
+  }
+}
+
+TEST(Zstd, reads_headers_of_every_length) {
+  // One stored block of one byte, at the end; what the header must say about it.
+  const std::string block = "\x09\0\0x"s;
+  const std::string content_size = "\x01\0\0\0\0\0\0\0"s;
+  const std::string large_size = "\0\0"s;  // two bytes hold a size less 256
+  struct Case {
+    char descriptor;
+    std::string fields;
+  };
+  const Case cases[] = {
+      {0x00, "\x50"},     // a window alone
+      {0x01, "\x50\0"s},  // and a dictionary's number: none
+      {0x02, "\x50\0\0"s},
+      {0x03, "\x50\0\0\0\0"s},
+      {0x20, content_size.substr(0, 1)},  // one segment, and its size
+      {static_cast<char>(0x80), "\x50" + content_size.substr(0, 4)},
+      {static_cast<char>(0xc0), "\x50" + content_size},
+      {static_cast<char>(0xa0), content_size.substr(0, 4)},
+      {static_cast<char>(0xe3), "\0\0\0\0"s + content_size},
+      {static_cast<char>(0xc3), "\x50\0\0\0\0"s + content_size},  // 18 bytes
+  };
+  for (const Case& each : cases) {
+    const std::string stream =
+        "\x28\xb5\x2f\xfd" + std::string(1, each.descriptor) + each.fields + block;
+    for (const testing::Steps steps : {testing::Steps{}, {.input = 1}, {.output = 1}}) {
+      const auto out = decompress(Compression::Zstd, stream + stream, steps);
+      ASSERT_TRUE(out) << out.error().message() << int{each.descriptor};
+      EXPECT_EQ(*out, "xx");
+    }
+  }
+  const std::string wrong = "\x28\xb5\x2f\xfd\x40\x50" + large_size + block;
+  expect_refused(Compression::Zstd, wrong, "damaged");
+  expect_refused(Compression::Zstd, "\x28\xb5\x2f\xfd\x08\x50" + block, "damaged");  // reserved bit
+  expect_refused(Compression::Zstd, "\x28\xb5\x2f\xfd\x01\x50\x07" + block, "ictionary");
+}
+
 TEST(Zstd, checks_the_checksum) {
   std::string frame = zstd_frame("contents", 0, true);
   frame.back() = static_cast<char>(frame.back() ^ 1);
