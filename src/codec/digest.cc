@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "base/check.h"
@@ -67,6 +68,10 @@ struct Hasher::Context {
   EVP_MD_CTX* evp;
 
   explicit Context(DigestAlgorithm wanted) : algorithm(wanted), evp(EVP_MD_CTX_new()) {
+    // Without this the first digest of a process reads the host's openssl.cnf, which may name
+    // modules that a static program cannot load, and is not there in a sandbox. Done once, whoever
+    // asks.
+    CHECK(OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) == 1);
     // The methods are built in: what can fail here is memory.
     CHECK(evp != nullptr && EVP_DigestInit_ex(evp, known(algorithm).method(), nullptr) == 1);
   }
