@@ -98,7 +98,7 @@ Digest Hasher::finish() {
   CHECK(EVP_DigestFinal_ex(context->evp, raw.data(), &raw_size) == 1);
 
   const Known& how = known(context->algorithm);
-  CHECK(raw_size * 2 == how.hex_digits);
+  CHECK(size_t{raw_size} * 2 == how.hex_digits);
   Digest digest;
   digest.text_.reserve(how.prefix.size() + how.hex_digits);
   digest.text_ = how.prefix;
