@@ -1,8 +1,9 @@
-// Reads a tar archive from bytes that are pushed in. Nothing of it is trusted: header sums, numbers,
-// lengths, record syntax and sparse maps are checked, and every error names the entry and its place.
-// Where readers differ this one follows Go's archive/tar, and so Docker: a global PAX header changes
-// nothing, no content follows what is not a file, and a file whose name ends in a slash is a
-// directory. Refused: types no layer has, and what two readers would take for different entries.
+// Reads a tar archive from bytes that are pushed in. Nothing of it is trusted: header sums,
+// numbers, lengths, record syntax and sparse maps are checked, and every error names the entry and
+// its place. Where readers differ this one follows Go's archive/tar, and so Docker: a global PAX
+// header changes nothing, no content follows what is not a file, and a file whose name ends in a
+// slash is a directory. Refused: types no layer has, and what two readers would take for different
+// entries.
 #pragma once
 
 #include <cstdint>
