@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "sys/call.h"
+#include "sys/file.h"
 #include "sys/kernel.h"
 #include "sys/mount_api.h"
 
@@ -189,6 +190,17 @@ bool left_by_a_crash(const Fd& work) {
 }
 
 }  // namespace
+
+Result<> end_volatile(const Fd& work) {
+  auto incompatible =
+      sys::open_at(work.get(), "work/incompat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!incompatible && incompatible.error().error_number() == ENOENT) return {};
+  const Fd opened = TRY(std::move(incompatible));
+  if (::unlinkat(opened.get(), "volatile", AT_REMOVEDIR) < 0 && errno != ENOENT) {
+    return fail_errno(errno, "rmdir 'work/incompat/volatile'");
+  }
+  return {};
+}
 
 Result<Fd> mount_overlay(const OverlayOptions& options) {
   const size_t count = options.lower.size();

@@ -31,6 +31,10 @@ struct OverlayOptions {
   Way way = Way::Best;
 };
 
+// A volatile mount has ended in order (it is unmounted, and the machine has not gone down since):
+// its upper directory may be mounted again. The kernel leaves that to us.
+Result<> end_volatile(const Fd& work);
+
 // Exhausted above the kernel's number of layers; Conflict for an upper that a crash spoilt.
 Result<Fd> mount_overlay(const OverlayOptions& options);
 
