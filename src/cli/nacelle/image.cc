@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "base/text.h"
+#include "cli/nacelle/options.h"
 #include "cli/nacelle/session.h"
 
 namespace nacelle::cli {
@@ -48,8 +49,9 @@ Result<int> run_image(Session& session, const Arguments& arguments) {
       return verb.run(session, Arguments(arguments.begin() + 1, arguments.end()));
     }
   }
-  return fail(Kind::Invalid,
-              cat("unknown verb 'image ", arguments[0], "'; see nacelle image --help"));
+  std::fprintf(stderr, "nacelle: unknown verb 'image %s'; see nacelle image --help\n",
+               arguments[0].c_str());
+  return exit_usage;
 }
 
 }  // namespace nacelle::cli

@@ -78,8 +78,8 @@ Result<int> run_save(Session& session, const Arguments& arguments) {
   Options options("image save [OPTIONS] IMAGE [IMAGE...]", "Saves images to a tar archive.");
   options.value("output", 'o', path, "FILE", "Write to a file, not to standard output")
       .operands(1, any_number);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   Output output = TRY(Output::open(path));
   TRY(session.loop().run(images->save(parsed.operands, output.file())));
@@ -94,8 +94,8 @@ Result<int> run_load(Session& session, const Arguments& arguments) {
   options.value("input", 'i', path, "FILE", "Read a file, not standard input")
       .flag("quiet", 'q', quiet, "Show no progress")
       .operands(0, 0);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   const Fd input = TRY(open_input(path));
   image::Images* images = TRY(session.images());
   // What was loaded is said in any case; how it went on is for terminals.
@@ -114,8 +114,8 @@ Result<int> run_import(Session& session, const Arguments& arguments) {
       .value("message", 'm', import.message, "TEXT", "Say where it comes from")
       .value("platform", 0, platform, "OS/ARCH", "What the files are for")
       .operands(1, 2);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.operands.size() == 2) import.name = TRY(oci::parse_reference(parsed.operands[1]));
   if (!platform.empty()) import.platform = TRY(oci::parse_platform(platform));
   const Fd input = TRY(open_input(parsed.operands[0]));
@@ -133,8 +133,8 @@ Result<int> run_image_export(Session& session, const Arguments& arguments) {
                   "Writes an image's root file system to a tar archive.");
   options.value("output", 'o', path, "FILE", "Write to a file, not to standard output")
       .operands(1, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   Output output = TRY(Output::open(path));
   TRY(session.loop().run(images->export_tree(parsed.operands[0], output.file())));

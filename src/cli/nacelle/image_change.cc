@@ -27,8 +27,8 @@ bool confirmed(const char* warning) {
 Result<int> run_tag(Session& session, const Arguments& arguments) {
   Options options("image tag IMAGE NAME[:TAG]", "Gives an image another name.");
   options.operands(2, 2);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   oci::Reference as = TRY(oci::parse_reference(parsed.operands[1]));
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(images->tag(parsed.operands[0], std::move(as))));
@@ -41,8 +41,8 @@ Result<int> run_image_remove(Session& session, const Arguments& arguments) {
   options
       .flag("force", 'f', force, "Also an image that has several names; what is not there is fine")
       .operands(1, any_number);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   int code = 0;
   for (const std::string& name : parsed.operands) {
@@ -64,8 +64,8 @@ Result<int> run_image_prune(Session& session, const Arguments& arguments) {
   options.flag("all", 'a', all, "Remove every image that nothing uses")
       .flag("force", 'f', force, "Do not ask")
       .operands(0, 0);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   const char* warning = all ? "WARNING! This will remove all images that nothing uses."
                             : "WARNING! This will remove all images without a name.";
   if (!force && !confirmed(warning)) return 0;
@@ -85,8 +85,8 @@ Result<int> run_image_verify(Session& session, const Arguments& arguments) {
                   "Checks every blob against its digest, and every unpacked layer.");
   options.flag("repair", 0, repair, "Remove what is damaged, so that a pull brings it again")
       .operands(0, 0);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   const std::vector<image::Finding> findings =
       TRY(session.loop().run(image::verify(session.loop(), images->store(), repair)));

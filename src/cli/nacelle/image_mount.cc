@@ -16,8 +16,8 @@ Result<int> run_image_mount(Session& session, const Arguments& arguments) {
       .flag("writable", 'w', writable,
             "Writes go to a layer of their own, which `image commit` makes an image of")
       .operands(2, 2);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(
       image::mount_at(session.loop(), *images, parsed.operands[0], parsed.operands[1], writable)));
@@ -27,8 +27,8 @@ Result<int> run_image_mount(Session& session, const Arguments& arguments) {
 Result<int> run_image_unmount(Session& session, const Arguments& arguments) {
   Options options("image umount DIRECTORY", "Undoes `image mount`, with what was written.");
   options.operands(1, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(image::unmount_at(session.loop(), images->store(), parsed.operands[0])));
   return 0;
@@ -42,8 +42,8 @@ Result<int> run_image_commit(Session& session, const Arguments& arguments) {
       .list("change", 'c', commit.changes, "INSTRUCTION", "Apply a Dockerfile instruction")
       .value("message", 'm', commit.message, "TEXT", "Say what was done")
       .operands(1, 2);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.operands.size() == 2) commit.name = TRY(oci::parse_reference(parsed.operands[1]));
   image::Images* images = TRY(session.images());
   const image::MountedImage mounted = TRY(image::find_mounted(images->store(), parsed.operands[0]));

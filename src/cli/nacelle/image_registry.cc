@@ -18,8 +18,8 @@ Result<int> run_pull(Session& session, const Arguments& arguments) {
   options.flag("quiet", 'q', quiet, "Print the image's name only")
       .value("platform", 0, platform, "OS/ARCH", "Pull what runs there, not here")
       .operands(1, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
 
   const oci::Reference name = TRY(oci::parse_reference(parsed.operands[0]));
   const oci::Platform wanted =
@@ -46,8 +46,8 @@ Result<int> run_push(Session& session, const Arguments& arguments) {
   bool quiet = false;
   Options options("image push [OPTIONS] NAME[:TAG]", "Uploads an image to a registry.");
   options.flag("quiet", 'q', quiet, "Print the image's name only").operands(1, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
 
   const oci::Reference name = TRY(oci::parse_reference(parsed.operands[0]));
   if (!name.digest.empty()) {

@@ -250,8 +250,8 @@ Result<int> run_image_list(Session& session, const Arguments& arguments) {
       .value("format", 0, chosen.format, "FORMAT", "table or json")
       .list("filter", 'f', chosen.filters, "KEY=VALUE", "dangling, label or reference")
       .operands(0, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   if (!chosen.format.empty() && chosen.format != "table" && chosen.format != "json") {
     return fail(Kind::Invalid, cat("--format: '", chosen.format, "': must be table or json"));
   }
@@ -291,8 +291,8 @@ Result<int> run_image_list(Session& session, const Arguments& arguments) {
 Result<int> run_image_inspect(Session& session, const Arguments& arguments) {
   Options options("image inspect IMAGE [IMAGE...]", "Shows all that is known of images, as JSON.");
   options.operands(1, any_number);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   Writer json("    ");
   json.begin_array();
@@ -316,8 +316,8 @@ Result<int> run_history(Session& session, const Arguments& arguments) {
   options.flag("no-trunc", 0, no_trunc, "Show instructions in full")
       .flag("quiet", 'q', quiet, "Show ids only")
       .operands(1, 1);
-  const Options::Parsed parsed = TRY(options.parse(arguments));
-  if (parsed.help_shown) return 0;
+  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   const Details details = TRY(session.loop().run(images->inspect(parsed.operands[0])));
   const std::vector<uint64_t> sizes = images->layer_sizes(details);

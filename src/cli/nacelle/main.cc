@@ -40,8 +40,6 @@ constexpr Verb verbs[] = {
     {"history", run_history, "Show what an image was made by"},
 };
 
-constexpr int exit_usage = 125;  // as Docker's client ends when it cannot do what was asked
-
 void print_usage() {
   std::string text =
       "usage: nacelle [OPTIONS] VERB ...\n\n"
@@ -97,8 +95,15 @@ Result<CommandLine> parse_globals(int argc, char** argv) {
   return line;
 }
 
+int misunderstood(const std::string& message) {
+  std::fprintf(stderr, "nacelle: %s\n", message.c_str());
+  return exit_usage;
+}
+
 Result<int> run(int argc, char** argv) {
-  CommandLine line = TRY(parse_globals(argc, argv));
+  Result<CommandLine> parsed = parse_globals(argc, argv);
+  if (!parsed) return misunderstood(parsed.error().message());
+  CommandLine& line = *parsed;
   if (line.version) {
     std::printf("nacelle version %s\n", NACELLE_VERSION);
     return 0;
@@ -113,7 +118,7 @@ Result<int> run(int argc, char** argv) {
     Session session(std::move(line.images));
     return verb.run(session, Arguments(line.rest.begin() + 1, line.rest.end()));
   }
-  return fail(Kind::Invalid, cat("unknown verb '", name, "'; see nacelle --help"));
+  return misunderstood(cat("unknown verb '", name, "'; see nacelle --help"));
 }
 
 }  // namespace
@@ -127,5 +132,5 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   if (code) return *code;
   std::fprintf(stderr, "nacelle: %s\n", code.error().message().c_str());
-  return code.error().kind() == nacelle::Kind::Invalid ? nacelle::cli::exit_usage : 1;
+  return 1;
 }

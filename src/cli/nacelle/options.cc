@@ -64,6 +64,13 @@ Result<> Options::take(const Option& option, std::string_view shown, std::string
   return {};
 }
 
+Options::Parsed Options::parse_or_explain(const std::vector<std::string>& arguments) const {
+  Result<Parsed> parsed = parse(arguments);
+  if (parsed) return *std::move(parsed);
+  std::fprintf(stderr, "nacelle: %s\n", parsed.error().message().c_str());
+  return {.operands = {}, .exit_code = exit_usage};
+}
+
 Result<Options::Parsed> Options::parse(const std::vector<std::string>& arguments) const {
   Parsed parsed;
   for (size_t at = 0; at < arguments.size(); ++at) {
@@ -80,7 +87,7 @@ Result<Options::Parsed> Options::parse(const std::vector<std::string>& arguments
     }
     if (argument == "--help" || argument == "-h") {
       std::fputs(help().c_str(), stdout);
-      parsed.help_shown = true;
+      parsed.exit_code = 0;
       return parsed;
     }
     if (argument.starts_with("--")) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -14,6 +15,7 @@
 namespace nacelle::cli {
 
 inline constexpr size_t any_number = ~size_t{0};
+inline constexpr int exit_usage = 125;  // as Docker's client ends when it does not understand
 
 class Options {
  public:
@@ -30,11 +32,13 @@ class Options {
                 std::string_view value_name, std::string_view help);
   Options& operands(size_t at_least, size_t at_most);
 
-  // What comes of it: the operands, or that the help was asked for and printed.
+  // What comes of it: the operands; or the exit code, when the help was asked for and printed.
   struct Parsed {
     std::vector<std::string> operands;
-    bool help_shown = false;
+    std::optional<int> exit_code;
   };
+  // The same for a verb: a mistake is told to the person, and is an exit code too.
+  Parsed parse_or_explain(const std::vector<std::string>& arguments) const;
   Result<Parsed> parse(const std::vector<std::string>& arguments) const;
   std::string help() const;
 
