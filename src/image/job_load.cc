@@ -45,8 +45,17 @@ struct DockerImage {
 
 // An image that was found, with all its parts there.
 struct Found {
+  Found(std::string media_type, codec::Digest digest, uint64_t size, const oci::Manifest& parts)
+      : config(parts.config.digest) {
+    // What index.json says about it beyond that has been used.
+    manifest.media_type = std::move(media_type);
+    manifest.digest = std::move(digest);
+    manifest.size = size;
+    for (const oci::Descriptor& layer : parts.layers) layers.push_back(layer.digest);
+  }
   oci::Descriptor manifest;
-  oci::Manifest parts;
+  codec::Digest config;
+  std::vector<codec::Digest> layers;
   std::vector<std::string> names;
 };
 
@@ -225,24 +234,19 @@ class Loader {
                                         [](const Found& each) { return each.manifest.digest; });
     if (same != found_.end()) return add_names(*same, names);
     const auto context = [&] { return cat("image ", manifest.digest.text()); };
-    Found found;
     const std::string text =
         TRY(read_described(manifest, oci::manifest_bytes_max).context(context));
-    auto parts = oci::parse_manifest(text, manifest.media_type).context(context);
-    if (!parts && parts.error().kind() == Kind::Unsupported && names.empty()) {
+    auto parsed = oci::parse_manifest(text, manifest.media_type).context(context);
+    if (!parsed && parsed.error().kind() == Kind::Unsupported && names.empty()) {
       // A signature or another artifact that lies beside the images.
-      if (!passed_over_) passed_over_ = std::move(parts).error();
+      if (!passed_over_) passed_over_ = std::move(parsed).error();
       return {};
     }
-    found.parts = TRY(std::move(parts));
-    const oci::ImageConfig config = TRY(read_config(found.parts.config).context(context));
-    TRY(oci::check_config_fits(found.parts, config).context(context));
-    for (const oci::Descriptor& layer : found.parts.layers) TRY(need(layer).context(context));
-    // What index.json says about it beyond what it is has been used.
-    found.manifest.media_type = found.parts.media_type;
-    found.manifest.digest = manifest.digest;
-    found.manifest.size = manifest.size;
-    return add_found(std::move(found), names);
+    const oci::Manifest parts = TRY(std::move(parsed));
+    const oci::ImageConfig config = TRY(read_config(parts.config).context(context));
+    TRY(oci::check_config_fits(parts, config).context(context));
+    for (const oci::Descriptor& layer : parts.layers) TRY(need(layer).context(context));
+    return add_found({parts.media_type, manifest.digest, manifest.size, parts}, names);
   }
 
   Result<> add_found(Found found, const std::vector<std::string>& names) {
@@ -299,20 +303,14 @@ class Loader {
     TRY(check_docker_image(manifest));
     const std::string text = oci::write_manifest(manifest);
     const LoadedArchive::Blob* blob = TRY(archive_.add(text));
-    Found found;
-    found.manifest.media_type = manifest.media_type;
-    found.manifest.digest = blob->first;
-    found.manifest.size = blob->second;
-    found.parts = std::move(manifest);
-    return add_found(std::move(found), names);
+    return add_found({manifest.media_type, blob->first, blob->second, manifest}, names);
   }
 
   // The image from index.json, or of an earlier element, that has the same configuration.
   Result<Found*> find_same(const oci::Manifest& manifest) {
     for (Found& each : found_) {
-      if (each.parts.config.digest != manifest.config.digest) continue;
-      if (std::ranges::equal(each.parts.layers, manifest.layers, {}, &oci::Descriptor::digest,
-                             &oci::Descriptor::digest)) {
+      if (each.config != manifest.config.digest) continue;
+      if (std::ranges::equal(each.layers, manifest.layers, {}, {}, &oci::Descriptor::digest)) {
         return &each;
       }
       return fail(Kind::Invalid, cat("other layers for configuration ",
@@ -369,8 +367,8 @@ class Loader {
     std::set<codec::Digest> wanted;
     for (Found& each : found_) {
       wanted.insert(each.manifest.digest);
-      wanted.insert(each.parts.config.digest);
-      for (const oci::Descriptor& layer : each.parts.layers) wanted.insert(layer.digest);
+      wanted.insert(each.config);
+      wanted.insert(each.layers.begin(), each.layers.end());
       reply.images.push_back({std::move(each.manifest), std::move(each.names)});
     }
     for (const codec::Digest& digest : wanted) {

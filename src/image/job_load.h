@@ -12,7 +12,7 @@ struct LoadLimits {
   size_t name_bytes_max = 1024;  // of one name or link target in the archive
   size_t all_names_bytes_max = 8u << 20;
   size_t document_bytes_max = 4u << 20;        // index.json, manifest.json, oci-layout
-  size_t all_documents_bytes_max = 64u << 20;  // read to find out what is in it
+  size_t all_documents_bytes_max = 32u << 20;  // read to find out what is in it
   size_t images_max = 1024;
   size_t names_max = 4096;       // of all images
   unsigned index_depth_max = 4;  // index.json is the first

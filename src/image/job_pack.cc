@@ -30,8 +30,11 @@ namespace {
 namespace tar = codec::tar;
 
 // Of the names in all directories that are open at one time, and of hard links not met again yet.
-constexpr size_t listing_bytes_max = 24u << 20;
-constexpr size_t hard_link_bytes_max = 12u << 20;
+constexpr size_t listing_bytes_max = 20u << 20;
+constexpr size_t hard_link_bytes_max = 8u << 20;
+// A directory with more names is counted before they are stored: a string that grows by doubling
+// would hold three times as much.
+constexpr size_t small_listing_bytes = 256u << 10;
 // Directories held open; those above are opened again from below when the walk comes back.
 constexpr size_t open_directories_max = 128;
 
@@ -44,6 +47,7 @@ class Listing {
  public:
   static Result<Listing> read(const Fd& directory, size_t bytes_max, std::string_view path) {
     Listing listing;
+    bool counted = false;
     alignas(8) std::array<char, 32768> buffer;
     while (true) {
       const long got = ::syscall(SYS_getdents64, directory.get(), buffer.data(), buffer.size());
@@ -53,6 +57,10 @@ class Listing {
       if (listing.bytes() > bytes_max) {
         return fail(Kind::Exhausted, cat("directory '", path, "': more than ", listing_bytes_max,
                                          " bytes of names to remember"));
+      }
+      if (!counted && listing.bytes() > small_listing_bytes) {
+        listing = TRY(sized_for(directory, path));
+        counted = true;
       }
     }
     std::sort(listing.begins_.begin(), listing.begins_.end(), [&](uint32_t a, uint32_t b) {
@@ -66,6 +74,28 @@ class Listing {
   size_t bytes() const { return names_.size() + begins_.size() * sizeof(uint32_t); }
 
  private:
+  // An empty one with room for all that is in the directory, which is at its beginning again.
+  static Result<Listing> sized_for(const Fd& directory, std::string_view path) {
+    if (::lseek(directory.get(), 0, SEEK_SET) < 0)
+      return fail_errno(errno, "rewinding a directory");
+    size_t count = 0, bytes = 0;
+    alignas(8) std::array<char, 32768> buffer;
+    long got = 0;
+    while ((got = ::syscall(SYS_getdents64, directory.get(), buffer.data(), buffer.size())) > 0) {
+      Listing part;
+      part.take(std::string_view(buffer.data(), static_cast<size_t>(got)));
+      count += part.begins_.size();
+      bytes += part.names_.size();
+    }
+    if (got < 0) return fail_errno(errno, cat("reading directory '", path, "'"));
+    if (::lseek(directory.get(), 0, SEEK_SET) < 0)
+      return fail_errno(errno, "rewinding a directory");
+    Listing sized;
+    sized.names_.reserve(std::min(bytes, listing_bytes_max));
+    sized.begins_.reserve(std::min(count, listing_bytes_max / sizeof(uint32_t)));
+    return sized;
+  }
+
   void take(std::string_view records) {
     while (!records.empty()) {
       // struct linux_dirent64: inode, offset, record length, type, name.

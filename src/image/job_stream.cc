@@ -70,6 +70,7 @@ namespace {
 constexpr size_t gzip_piece_bytes = 1u << 20;
 constexpr size_t zstd_piece_bytes = 2u << 20;  // the window of its default level
 constexpr size_t plain_piece_bytes = 1u << 20;
+constexpr size_t thread_stack_bytes = 512u << 10;
 
 size_t piece_bytes(Compression compression) {
   if (compression == Compression::Gzip) return gzip_piece_bytes;
@@ -104,13 +105,21 @@ Result<std::unique_ptr<StreamOutput>> StreamOutput::open(const Fd& output,
   std::unique_ptr<StreamOutput> self(new StreamOutput(output, compression));
   self->at(0).input.resize(piece_bytes(compression));
   if (compression == Compression::None) return self;
-  // Without threads (a limit, a filter) it works as well, only slower.
-  while (self->thread_count_ < threads_max &&
-         ::pthread_create(&self->threads_[self->thread_count_], nullptr, compress_pieces,
-                          self.get()) == 0) {
-    ++self->thread_count_;
-  }
+  self->start_threads();
   return self;
+}
+
+// Without threads (a limit, a filter) it works as well, only slower. Their stacks count against the
+// worker's memory, and compressors need little of one.
+void StreamOutput::start_threads() {
+  pthread_attr_t attributes;
+  if (::pthread_attr_init(&attributes) != 0) return;
+  ::pthread_attr_setstacksize(&attributes, thread_stack_bytes);
+  while (thread_count_ < threads_max &&
+         ::pthread_create(&threads_[thread_count_], &attributes, compress_pieces, this) == 0) {
+    ++thread_count_;
+  }
+  ::pthread_attr_destroy(&attributes);
 }
 
 StreamOutput::~StreamOutput() {

@@ -92,6 +92,7 @@ class StreamOutput {
   static constexpr size_t pieces = threads_max + 2;  // one being filled, one being written
 
   StreamOutput(const Fd& output, codec::Compression compression);
+  void start_threads();
   static void* compress_pieces(void* self);
   void make(Piece& piece) const;
   Result<> submit();
