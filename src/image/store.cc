@@ -181,11 +181,14 @@ ring::Task<> Store::put_blob(ring::Loop& loop, std::string bytes, Digest digest)
     co_await fail(Kind::Invalid, cat("these ", bytes.size(), " bytes are ", found.text(), ", not ",
                                      digest.text()));
   }
-  Ingest ingest = co_await begin_ingest(loop, digest, bytes.size());
-  if (ingest.done()) co_return;
-  if (::ftruncate(ingest.file().get(), 0) < 0) co_await fail_errno(errno, "ftruncate");
-  co_await sys::write_all(ingest.file(), bytes, digest.text());
-  co_await commit(loop, std::move(ingest));
+  if (has_blob(digest, bytes.size())) co_return;
+  // Not an Ingest: nobody would ever go on with what a crash leaves of it.
+  const Workspace workspace = co_await make_workspace();
+  constexpr const char* name = "document";
+  const Fd file =
+      co_await sys::open_at(workspace.directory().get(), name, O_WRONLY | O_CREAT, 0600);
+  co_await sys::write_all(file, bytes, digest.text());
+  co_await adopt_blob(loop, workspace, name, digest, bytes.size());
 }
 
 // Workspaces. ------------------------------------------------------------------------------------
