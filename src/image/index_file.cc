@@ -26,13 +26,16 @@ std::string normalised(const std::string& text) {
   return reference->text();
 }
 
+// Docker and containerd write the tag alone as the one and the whole name as the other. umoci
+// copies annotations to a new tag and changes ref.name only, so the other counts where they agree.
 std::string name_of(const std::map<std::string, std::string>& annotations) {
-  for (const char* key : {image_name, ref_name}) {
-    const auto found = annotations.find(key);
-    if (found == annotations.end()) continue;
-    if (std::string name = normalised(found->second); !name.empty()) return name;
+  const auto written = annotations.find(ref_name), whole = annotations.find(image_name);
+  if (whole != annotations.end()) {
+    std::string name = normalised(whole->second);
+    const bool agrees = written == annotations.end() || name.ends_with(cat(':', written->second));
+    if (!name.empty() && agrees) return name;
   }
-  return {};
+  return written == annotations.end() ? std::string() : normalised(written->second);
 }
 
 Result<IndexEntry> read_entry(const Object& json) {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "image/disk.h"
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/kernel.h"
@@ -54,6 +55,12 @@ Result<Fd> mount_one_at_a_time(const OverlayOptions& options, Way way) {
     if (options.is_volatile) TRY(overlay.set_flag("volatile"));
   }
   return overlay.mount(options.upper == nullptr ? MOUNT_ATTR_RDONLY : 0);
+}
+
+// Where a directory is, for a namespace with mounts of its own: overlayfs takes no layer whose
+// mount belongs to another one, and a descriptor's does. Empty when it cannot be said.
+std::string path_of(const Fd& directory) {
+  return sys::read_link_at(sys::working_directory, name_of(directory).c_str()).value_or("");
 }
 
 // REMOVE when 6.8 is the floor. mount(2) takes one page of options, in which hundreds of layers
@@ -121,7 +128,7 @@ class OnePage {
       const size_t digit = number % (letters.size() + 1);
       name += digit == 0 ? '_' : letters[digit - 1];
     }
-    return links_.emplace_back(std::move(name), name_of(directory)).name;
+    return links_.emplace_back(std::move(name), path_of(directory)).name;
   }
 
   // Raw calls only: nothing here touches a lock or the allocator.
@@ -196,10 +203,9 @@ Result<> end_volatile(const Fd& work) {
       sys::open_at(work.get(), "work/incompat", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!incompatible && incompatible.error().error_number() == ENOENT) return {};
   const Fd opened = TRY(std::move(incompatible));
-  if (::unlinkat(opened.get(), "volatile", AT_REMOVEDIR) < 0 && errno != ENOENT) {
-    return fail_errno(errno, "rmdir 'work/incompat/volatile'");
-  }
-  return {};
+  auto removed = remove_tree_now(opened, "volatile");
+  if (!removed && removed.error().error_number() == ENOENT) return {};
+  return removed;
 }
 
 Result<Fd> mount_overlay(const OverlayOptions& options) {

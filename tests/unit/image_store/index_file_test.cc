@@ -50,6 +50,14 @@ TEST(IndexFile, takes_containerds_name_first) {
   EXPECT_EQ(parsed->manifests[0].name, "docker.io/library/a:1");
 }
 
+TEST(IndexFile, a_copied_annotation_does_not_outweigh_a_new_name) {
+  const auto parsed = parse_index_file(
+      index(entry(hex_a, R"(,"annotations":{"io.containerd.image.name":"docker.io/library/a:1",)"
+                         R"("org.opencontainers.image.ref.name":"b"})")));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->manifests[0].name, "docker.io/library/b:latest");
+}
+
 TEST(IndexFile, keeps_what_it_does_not_know) {
   const std::string text =
       R"({"schemaVersion":2,"annotations":{"x":"y"},"manifests":[)" +
