@@ -150,6 +150,17 @@ TEST(Pack, says_what_is_too_deep_for_an_archive) {
   EXPECT_NE(complaint(packed.reply).find("longer than 4096 bytes"), std::string::npos);
 }
 
+TEST(Pack, walks_a_directory_of_many_names_in_order) {
+  const Directory made;
+  const std::string tree = cat(made.path(), "/tree");
+  shell(cat("mkdir ", tree, " && cd ", tree, " && seq -f 'name-%06g' 30000 | xargs touch"));
+  const Packed packed(tree);
+  ASSERT_TRUE(packed.reply) << complaint(packed.reply);
+  const Names names = packed.names();
+  EXPECT_EQ(names.size(), 30000u);
+  EXPECT_TRUE(std::ranges::is_sorted(names));
+}
+
 // A file that has another size by the time it is read still makes a whole archive: a writer changes
 // sizes all the time while trees are packed.
 TEST(Pack, gives_a_whole_archive_of_files_that_change_meanwhile) {

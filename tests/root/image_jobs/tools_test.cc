@@ -22,6 +22,7 @@ std::string shell(std::string_view script) {
 class Made {
  public:
   Made() {
+    CHECK(test::write_file("/tmp/locks", "[engine]\nlock_type = \"file\"\n"));
     shell(cat("mkdir -p ", at("tree/etc"), " && echo one > ", at("tree/etc/one"),
               " && head -c 300000 ", "/dev/urandom > ", at("tree/big"), " && ln ", at("tree/big"),
               " ", at("tree/also"),
