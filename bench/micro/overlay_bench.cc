@@ -12,6 +12,7 @@
 #include "bench/micro/measure.h"
 #include "image/disk.h"
 #include "sys/file.h"
+#include "sys/mount_api.h"
 
 namespace nacelle::bench {
 namespace {
@@ -86,6 +87,65 @@ BENCHMARK_CAPTURE(mount_layers, by_descriptor, Way::ByDescriptor, false)->LAYERS
 BENCHMARK_CAPTURE(mount_layers, by_name, Way::ByName, false)->LAYERS;
 BENCHMARK_CAPTURE(mount_layers, one_page, Way::OnePage, false)->LAYERS;
 BENCHMARK_CAPTURE(mount_layers, opened_and_by_descriptor, Way::Best, true)->LAYERS;
+
+// One layer as an EROFS image in a file, against a bind mount of its directory; then the first read
+// of a file through it.
+class Forms {
+ public:
+  Forms() {
+    char name[] = "/var/tmp/nacelle-erofs-bench-XXXXXX";
+    if (::mkdtemp(name) == nullptr) return;
+    path_ = name;
+    const auto root = sys::open_at(sys::working_directory, name, O_RDONLY | O_DIRECTORY);
+    if (!root || !sys::make_directory_at(root->get(), "tree", 0755)) return;
+    const std::string content(64u << 10, 'x');
+    for (int at = 0; at < 200; ++at) {
+      if (!sys::replace_file_at(root->get(), cat("tree/", at).c_str(), content, 0644)) return;
+    }
+    const std::string command =
+        cat("mkfs.erofs ", path_, "/image ", path_, "/tree >/dev/null 2>&1");
+    if (::system(command.c_str()) != 0) return;
+    auto tree = sys::open_at(root->get(), "tree", O_RDONLY | O_DIRECTORY);
+    if (tree) tree_ = *std::move(tree);
+  }
+  ~Forms() {
+    const auto parent = sys::open_at(sys::working_directory, "/var/tmp", O_RDONLY | O_DIRECTORY);
+    if (parent && !path_.empty()) (void)image::remove_tree_now(*parent, path_.substr(9));
+  }
+  Forms(const Forms&) = delete;
+  Forms& operator=(const Forms&) = delete;
+
+  Result<Fd> mount(bool as_image) const {
+    if (!tree_) return fail_errno(ENOSYS, "mkfs.erofs");
+    if (!as_image) return sys::clone_mount(tree_);
+    auto erofs = TRY(sys::NewFileSystem::open("erofs"));
+    TRY(erofs.set("source", cat(path_, "/image").c_str()));
+    return erofs.mount();
+  }
+
+ private:
+  std::string path_;
+  Fd tree_;
+};
+
+void mount_form(State& state, bool as_image, bool first_read) {
+  const Forms forms;
+  measure(state, [&](Watch& watch) -> long {
+    watch.start();
+    const auto mount = forms.mount(as_image);
+    if (!mount) return -mount.error().error_number();
+    if (first_read) watch.start();
+    const auto bytes =
+        first_read ? sys::read_file_at(mount->get(), "150", 1u << 20) : std::string();
+    watch.stop();
+    return bytes ? 0 : -bytes.error().error_number();
+  });
+}
+#define FORM Iterations(200)->BY_HAND
+BENCHMARK_CAPTURE(mount_form, directory, false, false)->FORM;
+BENCHMARK_CAPTURE(mount_form, erofs, true, false)->FORM;
+BENCHMARK_CAPTURE(mount_form, directory_first_read, false, true)->FORM;
+BENCHMARK_CAPTURE(mount_form, erofs_first_read, true, true)->FORM;
 
 }  // namespace
 }  // namespace nacelle::bench

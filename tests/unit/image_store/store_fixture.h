@@ -134,19 +134,18 @@ inline int wait_for(pid_t pid) {
 class StoreTest : public testing::Test {
  protected:
   void SetUp() override {
-    // In memory: on a disk the fsyncs of a hundred images take a minute.
-    char name[] = "/dev/shm/nacelle-store-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    directory_ = name;
+    directory_ = cat(parent_, "/nacelle-store-XXXXXX");
+    ASSERT_NE(::mkdtemp(directory_.data()), nullptr);
     path_ = directory_ + "/data";
     loop_ = open_loop();
     ASSERT_NE(loop_, nullptr);
     reopen();
   }
   void TearDown() override {
-    const auto parent = sys::open_at(sys::working_directory, "/dev/shm", O_RDONLY | O_DIRECTORY);
+    const auto parent = sys::open_at(sys::working_directory, parent_, O_RDONLY | O_DIRECTORY);
     ASSERT_TRUE(parent);
-    ASSERT_TRUE(image::remove_tree_now(*parent, directory_.substr(9)));
+    const std::string name = directory_.substr(directory_.rfind('/') + 1);
+    ASSERT_TRUE(image::remove_tree_now(*parent, name));
   }
   void reopen() {
     auto opened = image::Store::open(path_);
@@ -202,6 +201,8 @@ class StoreTest : public testing::Test {
         .value_or("");
   }
 
+  // In memory: on a disk the fsyncs of a hundred images take a minute.
+  const char* parent_ = "/dev/shm";
   std::string directory_, path_;
   std::unique_ptr<ring::Loop> loop_;
   std::unique_ptr<image::Store> store_;
