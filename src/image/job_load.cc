@@ -122,7 +122,7 @@ class Loader {
     const LoadedArchive::Blob* layout = TRY(archive_.find(layout_name));
     if (layout == nullptr) return {};  // some tools forget it, and it says nothing else
     const std::string text =
-        TRY(archive_.read_document(*layout, limits_.document_bytes_max, layout_name));
+        TRY(archive_.read_document(*layout, limits_.document_bytes_max).context(layout_name));
     const auto json = TRY(codec::json::Document::parse(text).context(layout_name));
     std::string version;
     TRY(TRY(json.root().object().context(layout_name))
@@ -133,8 +133,7 @@ class Loader {
   }
 
   Result<> take_index(const LoadedArchive::Blob& blob) {
-    const std::string text =
-        TRY(archive_.read_document(blob, limits_.document_bytes_max, index_name));
+    const std::string text = TRY(archive_.read_document(blob, limits_.document_bytes_max));
     const oci::Index index = TRY(oci::parse_index(text, ""));
     std::vector<Candidate> candidates;
     for (const oci::Descriptor& descriptor : index.manifests) {
@@ -220,7 +219,8 @@ class Loader {
   }
 
   Result<std::string> read_described(const oci::Descriptor& descriptor, size_t bytes_max) {
-    return archive_.read_document(*TRY(need(descriptor)), bytes_max, descriptor.digest.text());
+    const auto context = [&] { return descriptor.digest.text(); };
+    return archive_.read_document(*TRY(need(descriptor)), bytes_max).context(context);
   }
 
   Result<oci::ImageConfig> read_config(const oci::Descriptor& descriptor) {
@@ -274,8 +274,7 @@ class Loader {
   // manifest.json ---------------------------------------------------------------------------------
 
   Result<> take_docker_manifest(const LoadedArchive::Blob& blob) {
-    const std::string text =
-        TRY(archive_.read_document(blob, limits_.document_bytes_max, docker_manifest_name));
+    const std::string text = TRY(archive_.read_document(blob, limits_.document_bytes_max));
     const auto json = TRY(codec::json::Document::parse(text));
     std::vector<DockerImage> images;
     TRY(json.root().read(images));

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "codec/json.h"
 #include "codec/tar_reader.h"
+#include "image/job_document.h"
 #include "sys/file.h"
 
 namespace nacelle::image {
@@ -255,10 +256,9 @@ const LoadedArchive::Blob* LoadedArchive::find(const codec::Digest& digest) cons
   return found == blobs_.end() ? nullptr : &*found;
 }
 
-Result<std::string> LoadedArchive::read_document(const Blob& blob, size_t bytes_max,
-                                                 std::string_view what) {
+Result<std::string> LoadedArchive::read_document(const Blob& blob, size_t bytes_max) {
   if (blob.second > bytes_max) {
-    return fail(Kind::Exhausted, cat(what, ": more than ", bytes_max, " bytes"));
+    return fail(Kind::Exhausted, cat("more than ", bytes_max, " bytes"));
   }
   documents_bytes_ += blob.second;
   if (documents_bytes_ > limits_.all_documents_bytes_max) {
@@ -267,7 +267,9 @@ Result<std::string> LoadedArchive::read_document(const Blob& blob, size_t bytes_
   }
   const std::string path = file_name(blob.first);
   const Fd file = TRY(sys::open_at(root_.get(), path.c_str(), O_RDONLY | O_NOFOLLOW));
-  return sys::read_all(file, bytes_max, what);
+  std::string text = TRY(sys::read_all(file, bytes_max, path));
+  TRY(check_document(text));
+  return text;
 }
 
 Result<std::string> LoadedArchive::read_beginning(const Blob& blob) const {

@@ -35,7 +35,7 @@ class LoadedArchive {
   Result<const Blob*> find(std::string_view name) const;
   const Blob* find(const codec::Digest& digest) const;
   // Its bytes. What all documents together come to is bounded too.
-  Result<std::string> read_document(const Blob& blob, size_t bytes_max, std::string_view what);
+  Result<std::string> read_document(const Blob& blob, size_t bytes_max);
   // The first bytes of it: enough to tell how it is compressed.
   Result<std::string> read_beginning(const Blob& blob) const;
   Result<const Blob*> add(std::string_view bytes);

@@ -1,7 +1,6 @@
-#include <algorithm>
-
 #include "base/text.h"
 #include "codec/json.h"
+#include "image/job_document.h"
 #include "image/jobs.h"
 #include "sys/file.h"
 
@@ -32,6 +31,7 @@ Result<ParseRequest::Reply> parse(const ParseRequest& request, const Fd& documen
       codec::digest_of(bytes, request.digest.algorithm()) != request.digest) {
     return fail(Kind::Invalid, cat(what, ": digest mismatch: its content is something else"));
   }
+  TRY(check_document(bytes).context(context));
   ParseRequest::Reply reply;
   if (request.is_config) {
     reply.config = TRY(oci::parse_image_config(bytes).context(context));

@@ -369,6 +369,12 @@ TEST(LoadHostile, docker_archives) {
       {"layers that are numbers", with_manifest(R"([{"Config":"c","Layers":[1,2]}])"), "Layers"},
       {"fewer layers than diff_ids", element_with(cat("\"", layer, "\","), ""),
        "the manifest has 1 layers, its configuration 2"},
+      {"a million empty values", with_manifest([] {
+         std::string json = "[";
+         for (int each = 0; each < 1'000'000; ++each) json += "[],";
+         return json + "[]]";
+       }()),
+       "manifest.json: more than 262144 values in one document"},
       {"layers in the wrong order",
        swapped.file("c.json", image().config).file("manifest.json", swapped_element).end(),
        "Layers[0]: digest mismatch: its content is"},

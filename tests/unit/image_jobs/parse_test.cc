@@ -50,6 +50,7 @@ TEST(Parse, refuses_what_is_not_as_announced) {
       {std::string((4u << 20) + 1, ' '), {}, "more than 4194304 bytes"},
       {std::string((8u << 20) + 1, ' '), {.is_config = true}, "more than 8388608 bytes"},
       {std::string(1000, '['), {}, "the document: "},
+      {std::string(1u << 20, '['), {}, "the document: more than 262144 values"},
   };
   for (const Case& c : cases) {
     const auto reply = parsed(c.document, c.request);
