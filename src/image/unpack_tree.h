@@ -84,6 +84,8 @@ class TreeWriter {
                           const codec::tar::Entry& entry);
   Result<> make_whiteout(const std::string& parent, std::string_view hidden);
 
+  // Before anything is removed: its name might be given to something else.
+  void forget_whiteout() { whiteout_directory_ = Fd(); }
   Result<> remove_existing(const Place& place);
   Result<> set_owner(const Place& place, const codec::tar::Entry& entry, bool always);
   Result<> set_xattrs(const Fd& file, const codec::tar::Entry& entry, const std::string* directory);
@@ -97,6 +99,10 @@ class TreeWriter {
   std::map<std::string, Record, std::less<>> records_;
   std::map<std::string, std::string> default_acls_;
   size_t default_acls_bytes_ = 0;
+
+  // A whiteout that others can be links to; empty: none is known.
+  Fd whiteout_directory_;
+  std::string whiteout_name_;
 
   Fd file_;  // the entry that is being written, if it has content
   const codec::tar::Entry* entry_ = nullptr;

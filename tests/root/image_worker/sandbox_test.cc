@@ -1,6 +1,7 @@
 // What is left to a worker that somebody has taken over, and what its host makes of its end.
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "image/sandbox.h"
 #include "tests/root/image_worker/fixture.h"
@@ -96,6 +97,34 @@ TEST_F(SandboxTest, only_a_registry_worker_has_sockets) {
   }
   EXPECT_EQ(deed(WorkerKind::Registry, "network"), "done");
   EXPECT_EQ(deed(WorkerKind::Registry, "packet"), "Operation not permitted");
+}
+
+TEST_F(SandboxTest, a_registry_worker_finds_addresses) {
+  EXPECT_EQ(deed(WorkerKind::Registry, "resolve", false), "found");
+}
+
+TEST_F(SandboxTest, ends_with_the_process_that_started_it) {
+  const Census before = take_census();
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const pid_t host = ::fork();
+  if (host == 0) {
+    auto loop = ring::Loop::open();
+    auto worker = Worker::start(**loop, {.kind = WorkerKind::Bytes});
+    const auto reply = (*loop)->run(ask(*worker, ProbeRequest{.deed = "greet"}, {}));
+    (void)!::write(writing.get(), reply ? "y" : "n", 1);
+    while (true) ::pause();
+  }
+  writing = Fd();
+  char started = 0;
+  EXPECT_EQ(::read(reading.get(), &started, 1), 1);
+  EXPECT_EQ(started, 'y');
+  ::kill(host, SIGKILL);
+  EXPECT_EQ(::waitpid(host, nullptr, 0), host);
+  reading = Fd();
+  EXPECT_TRUE(nothing_left_since(before));
 }
 
 TEST_F(SandboxTest, makes_no_code) {
