@@ -121,7 +121,10 @@ ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
 }
 
 ring::Task<> Images::export_tree(std::string name, const Fd& output) {
-  const Fd tree = co_await mount(std::move(name), {});
+  const Details details = co_await state_->find(name);
+  Lease lease = co_await Lease::take(state_->loop, state_->store);
+  co_await lease.protect(state_->loop, all_digests(details.record));
+  const Fd tree = co_await mount(details.image.manifest.digest.text(), {});
   Worker worker = co_await Worker::start(
       state_->loop, {.kind = WorkerKind::Pack, .root = &tree, .silence_max = archive_silence_max});
   co_await worker.call(PackRequest{.form = PackRequest::Form::Tree}, {&output});

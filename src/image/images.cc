@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "image/erofs.h"
 #include "image/gc.h"
 #include "image/images_state.h"
 #include "image/overlay.h"
@@ -221,6 +222,17 @@ ring::Task<Removed> Images::prune(bool all) {
   co_return removed;
 }
 
+ring::Task<std::vector<Fd>> Images::State::open_layers(const ImageRecord& record) {
+  const std::vector<Digest> chains = oci::chain_ids(record.config.diff_ids);
+  if (options.layer_form == LayerForm::Directories) co_return layers.open_all(chains);
+  std::vector<Fd> mounts;
+  for (const Digest& chain : chains) {
+    co_await make_erofs(loop, store, chain);
+    mounts.push_back(co_await mount_erofs(store, chain));
+  }
+  co_return mounts;
+}
+
 ring::Task<Fd> Images::mount(std::string name, MountOptions options) {
   State& state = *state_;
   const Details details = co_await state.find(std::move(name));
@@ -228,8 +240,7 @@ ring::Task<Fd> Images::mount(std::string name, MountOptions options) {
   co_await lease.protect(state.loop, all_digests(details.record));
   NobodyWatches nobody;
   co_await state.unpack(details.record, nobody);
-  const std::vector<Fd> trees =
-      co_await state.layers.open_all(oci::chain_ids(details.record.config.diff_ids));
+  const std::vector<Fd> trees = co_await state.open_layers(details.record);
   OverlayOptions overlay;
   for (const Fd& tree : trees) overlay.lower.push_back(&tree);
   overlay.upper = options.upper;

@@ -29,8 +29,13 @@
 
 namespace nacelle::image {
 
+// What a mount stacks: the directories layers are unpacked into, or one EROFS image of each, made
+// from the directory when it is first wanted (Linux 6.12).
+enum class LayerForm : uint8_t { Directories, Erofs };
+
 struct ImagesOptions {
   std::string data_root = "/var/lib/nacelle";
+  LayerForm layer_form = LayerForm::Directories;
   RegistryOptions registries;
   size_t transfers_max = 3;  // layers of one image under way at a time, as Docker's default
 };

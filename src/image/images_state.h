@@ -33,6 +33,8 @@ struct Images::State {
   ring::Task<Details> find(std::string name);
   // Unpacks what of the image's layers is not unpacked, from blobs the store has.
   ring::Task<> unpack(const ImageRecord& record, Observer& observer);
+  // What a mount stacks, lowest first, in the form that was asked for.
+  ring::Task<std::vector<Fd>> open_layers(const ImageRecord& record);
   // Takes away what nothing refers to any more.
   ring::Task<Removed> collect_garbage();
   // The manifest, its record and its name, once its blobs and layers are there.

@@ -54,6 +54,7 @@ void print_usage() {
       "      --registry-mirror URL     try this first for what docker.io has\n"
       "      --certs-dir DIR           authorities and client certificates, as "
       "/etc/docker/certs.d\n"
+      "      --layer-form FORM         mount layers as directories (default) or erofs images\n"
       "  -v, --version                 print the version\n"
       "  -h, --help                    print this; `nacelle VERB --help` says more\n";
   std::fputs(text.c_str(), stdout);
@@ -69,11 +70,13 @@ struct CommandLine {
 
 Result<CommandLine> parse_globals(int argc, char** argv) {
   CommandLine line;
+  std::string layer_form = "directories";
   Options options("[OPTIONS] VERB ...", "");
   options.value("data-root", 0, line.images.data_root, "DIR", "")
       .list("insecure-registry", 0, line.images.registries.insecure_registries, "HOST", "")
       .list("registry-mirror", 0, line.images.registries.mirrors, "URL", "")
       .list("certs-dir", 0, line.images.registries.certificate_directories, "DIR", "")
+      .value("layer-form", 0, layer_form, "FORM", "")
       .flag("version", 'v', line.version, "")
       .flag("help", 'h', line.help, "")
       .operands(0, any_number);
@@ -91,6 +94,11 @@ Result<CommandLine> parse_globals(int argc, char** argv) {
     if (each == "-h" || each == "--help") each = "--help=true";
   }
   TRY(options.parse(globals));
+  if (layer_form != "directories" && layer_form != "erofs") {
+    return fail(Kind::Invalid,
+                cat("--layer-form: '", layer_form, "': must be directories or erofs"));
+  }
+  if (layer_form == "erofs") line.images.layer_form = image::LayerForm::Erofs;
   line.rest.assign(argv + verb, argv + argc);
   return line;
 }
