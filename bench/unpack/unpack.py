@@ -5,7 +5,7 @@ usage: unpack.py [--smoke] [--rounds N] [--strict] UNPACK_LAYER NACELLE_WORKER
 
 Goal: what a layer costs from its compressed blob to a directory, ours including syncfs, which no peer
 does (tar is also timed with it). Method: everything on the same disk, each round all of them, medians
-and their ratios. The layer is made once of tools/rootfs's Debian and kept in /var/cache/nacelle/bench.
+and their ratios. The layer is made once of tools/rootfs's Debian and kept in /var/cache/nacelle/bench/unpack.
 """
 import argparse
 import os
@@ -18,7 +18,7 @@ import tempfile
 import time
 
 ROOTFS = pathlib.Path("/var/cache/nacelle/rootfs/debian")
-CACHE = pathlib.Path("/var/cache/nacelle/bench")
+CACHE = pathlib.Path("/var/cache/nacelle/bench/unpack")
 TARGETS = {"tar+pigz": 1.0, "umoci": 0.6, "podman load": 0.7}
 PEAK_KIB_MAX = 64 * 1024
 
