@@ -54,7 +54,9 @@ void detail::pass_fault_point(const char* name) {
     return;
   }
   const bool here = faults.name.empty() ? --faults.remaining == 0 : faults.name == name;
-  if (here) kill(getpid(), SIGKILL);
+  if (!here) return;
+  kill(getpid(), SIGKILL);
+  _exit(128 + SIGKILL);  // the first process of a pid namespace does not hear its own signals
 }
 
 }  // namespace nacelle
