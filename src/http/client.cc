@@ -259,7 +259,8 @@ void Client::State::configure(Exchange& exchange) {
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_MAXCONNECTS, static_cast<long>(connections_max));
-  set(CURLOPT_BUFFERSIZE, receive_buffer_bytes);
+  // Refused while a failed request's buffer is still there; the next request frees that.
+  ::curl_easy_setopt(easy.get(), CURLOPT_BUFFERSIZE, receive_buffer_bytes);
   set(CURLOPT_UPLOAD_BUFFERSIZE, send_buffer_bytes);
   set(CURLOPT_USERAGENT, options.user_agent.c_str());
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.timeouts.connect.count()));

@@ -64,7 +64,8 @@ class Job final : public RegistryJob {
   bool is_registry(size_t index) const;
   bool others_after(size_t index) const;
   Result<> try_endpoints(const Attempt& attempt, const Rounds& rounds);
-  Result<> try_until_hopeless(size_t index, const Attempt& attempt, const Rounds& rounds);
+  Result<> try_until_hopeless(size_t index, const Attempt& attempt, const Rounds& rounds,
+                              Result<> done);
   Result<FetchManifestRequest::Reply> read_manifest(RegistryEndpoint& endpoint,
                                                     const FetchManifestRequest& request) const;
   Result<http::Response> get_document(RegistryEndpoint& endpoint, http::Request request,
@@ -135,7 +136,8 @@ Result<> Job::try_endpoints(const Attempt& attempt, const Rounds& rounds) {
       before = cat(" (before that: ", done.error().message(), ")");
       continue;
     }
-    if (is_passing(done.error())) done = try_until_hopeless(index, attempt, rounds);
+    if (is_passing(done.error()))
+      done = try_until_hopeless(index, attempt, rounds, std::move(done));
     if (!done && is_passing(done.error()) && !before.empty()) {
       return fail(Kind::Unavailable, cat(done.error().message(), before));
     }
@@ -144,11 +146,11 @@ Result<> Job::try_endpoints(const Attempt& attempt, const Rounds& rounds) {
   return fail(Kind::Unavailable, "no endpoint of the registry is left to be asked");
 }
 
-Result<> Job::try_until_hopeless(size_t index, const Attempt& attempt, const Rounds& rounds) {
+Result<> Job::try_until_hopeless(size_t index, const Attempt& attempt, const Rounds& rounds,
+                                 Result<> done) {
   Backoff backoff(patience_);
   uint64_t progress = rounds.progress ? rounds.progress() : 0;
   const auto begin = std::chrono::steady_clock::now();
-  Result<> done = fail(Kind::Unavailable, "not asked again");
   while (backoff.wait(endpoints_[index].retry_after(), rounds.tick)) {
     done = attempt(endpoints_[index]);
     if (done || !is_passing(done.error())) return done;

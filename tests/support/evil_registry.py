@@ -182,7 +182,7 @@ def token(c):
     if name == "endless":
         c.head(200, {"Transfer-Encoding": "chunked"})
         return c.chunks(b" " * 65536 for _ in range(100000))
-    c.answer(401, b'{"details":"no\x1b[31m such\\u0007 user"}')
+    c.answer(401, b'{"details":"no\\u001b[31m such\\u0007 user"}')
 
 
 # Manifests --------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ redirects = {
     "metadata-6": lambda c: "http://[fe80::1]/", "metadata-mapped": lambda c: "http://[::ffff:a9fe:a9fe]/",
     "metadata-number": lambda c: "http://2852039166/", "metadata-hex": lambda c: "http://0xa9fea9fe/",
     "file": lambda c: "file:///etc/passwd", "gopher": lambda c: "gopher://localhost:1/x",
-    "nonsense": lambda c: "http://[::1", "empty-host": lambda c: "http:///x",
+    "nonsense": lambda c: "http://[::1", "empty-host": lambda c: "http://?x",
     "password": lambda c: "http://user:secret@localhost:1/", "long": lambda c: "/" + "a" * 20000,
     "relative": lambda c: "../../good/manifests/latest",
 }
@@ -206,7 +206,7 @@ def get_manifest(c, how):
     if how in redirects:
         return c.answer(307, b"gone there", Location=redirects[how](c))
     if how == "headers":
-        c.head(200, {})
+        c.socket.sendall(b"HTTP/1.1 200 OK\r\n")
         while True:
             c.socket.sendall(b"X-Filler: " + b"a" * 1000 + b"\r\n")
     if how == "giant":
@@ -257,7 +257,7 @@ def get_manifest(c, how):
     if how == "broken":
         return c.answer(500)
     if how == "words":
-        body = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no \\u001b[31mred\\u0000 ' + b"x" * 5000
+        body = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no \\u001b[31mred\\u0007 ' + b"x" * 5000
         return c.answer(404, body + b'"}]}')
     if how == "forbidden":
         return c.answer(403, b'{"errors":[{"code":"DENIED","message":"pay first"}]}')
@@ -306,7 +306,9 @@ def get_blob(c, how, name):
         return c.answer(204)
     if how == "gzip":
         return c.answer(200, gzip.compress(content), Content_Encoding="gzip")
-    if how == "cut-silent":  # never gets further than the middle
+    if how == "wrong-mirror" and port == 7001:  # the other server is right
+        return c.answer(200, bytes(size))
+    if how == "cut-silent" or (how == "half-mirror" and port == 7001):  # never gets further than the middle
         c.head(206 if asked else 200, {"Content-Length": size - begin, **partial})
         c.socket.sendall(content[begin : max(begin, size // 2)])
         return c.hang_up()

@@ -60,10 +60,10 @@ TEST(EvilManifest, is_refused_in_words) {
       {"ambiguous", Kind::Invalid, "manifest for ambiguous:latest"},
       {"not-json", Kind::Invalid, "manifest for not-json:latest"},
       {"gzip", Kind::Invalid, "manifest for gzip:latest"},
-      {"not-http", Kind::Unavailable, "manifest for not-http:latest"},
+      {"not-http", Kind::Invalid, "manifest for not-http:latest"},
       {"broken", Kind::Unavailable, "HTTP status 500"},
       {"slow-down-forever", Kind::Unavailable, "too many requests"},
-      {"words", Kind::NotFound, "manifest for words:latest not found: no  [31mred xxx"},
+      {"words", Kind::NotFound, "manifest for words:latest not found: no  [31mred  xxx"},
       {"forbidden", Kind::Denied, "requested access to the resource is denied: pay first (DENIED)"},
   };
   EvilRegistries& evil = EvilRegistries::get();
