@@ -84,6 +84,12 @@ void add_once(std::vector<std::string>& list, std::string text) {
   if (place == list.end() || *place != text) list.insert(place, std::move(text));
 }
 
+std::string joined(const std::vector<std::string>& list) {
+  std::string text;
+  for (const std::string& each : list) text += cat(text.empty() ? "" : " ", each);
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::string> IndexEntry::repo_digests() const {
@@ -101,9 +107,18 @@ std::vector<std::string> IndexEntry::repo_digests() const {
 void IndexEntry::add_repo_digest(std::string_view repo_digest) {
   std::vector<std::string> digests = repo_digests();
   add_once(digests, std::string(repo_digest));
-  std::string& text = annotations[repo_digests_name];
-  text.clear();
-  for (const std::string& each : digests) text += cat(text.empty() ? "" : " ", each);
+  annotations[repo_digests_name] = joined(digests);
+}
+
+bool IndexEntry::remove_repo_digest(std::string_view repo_digest) {
+  std::vector<std::string> digests = repo_digests();
+  if (std::erase(digests, repo_digest) == 0) return false;
+  if (digests.empty()) {
+    annotations.erase(repo_digests_name);
+  } else {
+    annotations[repo_digests_name] = joined(digests);
+  }
+  return true;
 }
 
 void IndexEntry::set_name(std::string_view new_name) {
@@ -185,6 +200,25 @@ void IndexFile::tag(const TagRequest& request) {
   }
   if (!request.name.empty()) place->set_name(request.name);
   if (!request.repo_digest.empty()) place->add_repo_digest(request.repo_digest);
+}
+
+bool IndexFile::has(const codec::Digest& manifest) const {
+  return std::ranges::any_of(manifests,
+                             [&](const IndexEntry& entry) { return entry.digest == manifest; });
+}
+
+bool IndexFile::forget_digest(std::string_view repo_digest) {
+  std::vector<codec::Digest> changed;
+  for (IndexEntry& entry : manifests) {
+    if (entry.remove_repo_digest(repo_digest)) changed.push_back(entry.digest);
+  }
+  for (const Image& image : images()) {
+    if (image.names.empty() && image.repo_digests.empty() &&
+        nacelle::contains(changed, image.manifest.digest)) {
+      (void)remove(image.manifest.digest);
+    }
+  }
+  return !changed.empty();
 }
 
 bool IndexFile::remove(const codec::Digest& manifest) {

@@ -28,7 +28,8 @@ struct IndexEntry {
 
   std::vector<std::string> repo_digests() const;
   void add_repo_digest(std::string_view repo_digest);
-  void set_name(std::string_view new_name);  // empty takes it away
+  bool remove_repo_digest(std::string_view repo_digest);  // whether there was such
+  void set_name(std::string_view new_name);               // empty takes it away
 };
 
 struct IndexFile {
@@ -38,9 +39,12 @@ struct IndexFile {
   // By manifest, in the order of first appearance.
   std::vector<Image> images() const;
 
+  bool has(const codec::Digest& manifest) const;
   void tag(const TagRequest& request);
   // Whether there was such a name.
   bool untag(std::string_view name, bool keep_image);
+  // Whether there was such a repo digest. An image without any other, and without a name, goes.
+  bool forget_digest(std::string_view repo_digest);
   bool remove(const codec::Digest& manifest);
 };
 

@@ -48,6 +48,8 @@ struct TagRequest {
   oci::Descriptor manifest;
   std::string name;         // normalised, with a tag and no digest; may be empty
   std::string repo_digest;  // the name and digest it was pulled by or pushed as; may be empty
+  // Only what is an image already gets the name: NotFound when it was removed meanwhile.
+  bool must_exist = false;
 };
 
 // A blob on its way in. One process at a time has the Ingest of a digest; the file keeps what it
@@ -140,15 +142,24 @@ class Store {
   // By name ("busybox", "busybox:1", "busybox@sha256:..."), id or the beginning of an id, in
   // Docker's order. An id is a configuration's digest; a manifest's will do. NotFound "No such
   // image: ..."; Conflict names the candidates.
+  // What is written as a digest is never taken for a name.
   Result<Image> find(std::string_view text) const;
+  // By the digest of its manifest alone: no name can come between.
+  Result<Image> find(const Digest& manifest) const;
 
+  // Invalid for a name that looks like a digest ("sha256:...").
   ring::Task<> tag(ring::Loop& loop, TagRequest request);
   // Takes a name away: NotFound when there is no such. An image that had only this one is removed,
   // unless it is to stay.
   enum class LastName : uint8_t { RemoveImage, KeepImage };
   ring::Task<> untag(ring::Loop& loop, std::string name, LastName last = LastName::RemoveImage);
+  // Takes a repo digest ("busybox@sha256:...") away: NotFound when there is no such. An image that
+  // has neither a name nor a repo digest left is removed.
+  ring::Task<> forget_digest(ring::Loop& loop, std::string repo_digest);
   // Takes all of a manifest's names, and it, out of the index. Its blobs stay until gc.
   ring::Task<> remove(ring::Loop& loop, Digest manifest);
+  // The same for who decided by the image's names: Conflict when they are others by now.
+  ring::Task<> remove(ring::Loop& loop, Digest manifest, std::vector<std::string> names_seen);
 
   // Records. ---------------------------------------------------------------------------------
   std::optional<ImageRecord> find_record(const Digest& manifest) const;

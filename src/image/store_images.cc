@@ -37,14 +37,16 @@ const Image* find_by_name(const std::vector<Image>& images, const oci::Reference
 // are one image to whoever names it by its id: the first.
 Result<const Image*> find_by_id(const Store& store, const std::vector<Image>& images,
                                 std::string_view text) {
-  std::string_view digits = text;
-  if (digits.starts_with("sha256:")) digits.remove_prefix(7);
+  const bool has_algorithm = text.contains(':');
+  const auto begins_so = [&](const Digest& digest) {
+    return (has_algorithm ? std::string_view(digest.text()) : digest.hex()).starts_with(text);
+  };
   std::vector<std::string> ids;
   const Image* found = nullptr;
   for (const Image& image : images) {
     const auto record = store.find_record(image.manifest.digest);
     const Digest& id = record ? record->id() : image.manifest.digest;
-    if (!id.hex().starts_with(digits) && !image.manifest.digest.hex().starts_with(digits)) continue;
+    if (!begins_so(id) && !begins_so(image.manifest.digest)) continue;
     if (contains(ids, id.text())) continue;
     ids.push_back(id.text());
     if (found == nullptr) found = &image;
@@ -58,6 +60,12 @@ Result<const Image*> find_by_id(const Store& store, const std::vector<Image>& im
   return fail(Kind::Conflict, cat("'", text, "' is the beginning of several image ids: ", list));
 }
 
+const Image* find_by_manifest(const std::vector<Image>& images, const Digest& manifest) {
+  const auto found = std::ranges::find_if(
+      images, [&](const Image& image) { return image.manifest.digest == manifest; });
+  return found == images.end() ? nullptr : &*found;
+}
+
 // What can be kept as a name, in the one form in which it is kept.
 Result<std::string> checked_name(const std::string& name) {
   const auto reference = TRY(oci::parse_reference(name));
@@ -67,12 +75,22 @@ Result<std::string> checked_name(const std::string& name) {
   return reference.text();
 }
 
-Result<> checked_repo_digest(const std::string& text) {
+// A name that is yet to be given. It must not be mistaken for a digest.
+Result<std::string> checked_new_name(const std::string& name) {
+  const std::string familiar = TRY(oci::parse_reference(name)).familiar_name();
+  if (familiar == "sha256" || familiar == "sha512") {
+    return fail(Kind::Invalid,
+                "refusing to create an ambiguous tag using digest algorithm as name");
+  }
+  return checked_name(name);
+}
+
+Result<std::string> checked_repo_digest(const std::string& text) {
   const auto reference = TRY(oci::parse_reference(text));
   if (reference.digest.empty()) {
     return fail(Kind::Invalid, cat("'", text, "' has no digest"));
   }
-  return {};
+  return cat(reference.name(), '@', reference.digest);
 }
 
 }  // namespace
@@ -81,6 +99,11 @@ Result<std::vector<Image>> Store::images() const { return TRY(read_index()).imag
 
 Result<Image> Store::find(std::string_view text) const {
   const std::vector<Image> all = TRY(images());
+  if (const auto digest = Digest::parse(text)) {
+    if (const Image* found = find_by_manifest(all, *digest)) return *found;
+    if (const Image* found = TRY(find_by_id(*this, all, text))) return *found;
+    return no_such_image(text);
+  }
   if (const auto reference = oci::parse_reference(text)) {
     if (const Image* found = find_by_name(all, *reference)) return *found;
   }
@@ -90,13 +113,24 @@ Result<Image> Store::find(std::string_view text) const {
   return no_such_image(text);
 }
 
+Result<Image> Store::find(const Digest& manifest) const {
+  const std::vector<Image> all = TRY(images());
+  if (const Image* found = find_by_manifest(all, manifest)) return *found;
+  return fail(Kind::NotFound, cat("No such image: ", manifest.text()));
+}
+
 ring::Task<> Store::tag(ring::Loop& loop, TagRequest request) {
   if (request.manifest.digest.empty()) {
     co_await fail(Kind::Invalid, "an image needs its manifest's digest");
   }
-  if (!request.name.empty()) request.name = co_await checked_name(request.name);
-  if (!request.repo_digest.empty()) co_await checked_repo_digest(request.repo_digest);
+  if (!request.name.empty()) request.name = co_await checked_new_name(request.name);
+  if (!request.repo_digest.empty()) {
+    request.repo_digest = co_await checked_repo_digest(request.repo_digest);
+  }
   co_await change_index(loop, [request = std::move(request)](IndexFile& index) -> Result<> {
+    if (request.must_exist && !index.has(request.manifest.digest)) {
+      return fail(Kind::NotFound, cat("No such image: ", request.manifest.digest.text()));
+    }
     index.tag(request);
     return {};
   });
@@ -110,10 +144,35 @@ ring::Task<> Store::untag(ring::Loop& loop, std::string name, LastName last) {
   });
 }
 
+ring::Task<> Store::forget_digest(ring::Loop& loop, std::string repo_digest) {
+  const std::string checked = co_await checked_repo_digest(repo_digest);
+  co_await change_index(loop, [checked](IndexFile& index) -> Result<> {
+    if (index.forget_digest(checked)) return {};
+    return no_such_image(checked);
+  });
+}
+
 ring::Task<> Store::remove(ring::Loop& loop, Digest manifest) {
   co_await change_index(loop, [manifest](IndexFile& index) -> Result<> {
     if (index.remove(manifest)) return {};
-    return no_such_image(manifest.text());
+    return fail(Kind::NotFound, cat("No such image: ", manifest.text()));
+  });
+}
+
+ring::Task<> Store::remove(ring::Loop& loop, Digest manifest, std::vector<std::string> names_seen) {
+  std::ranges::sort(names_seen);
+  co_await change_index(loop, [manifest, names_seen](IndexFile& index) -> Result<> {
+    const std::vector<Image> all = index.images();
+    const Image* const image = find_by_manifest(all, manifest);
+    if (image == nullptr) {
+      return fail(Kind::NotFound, cat("No such image: ", manifest.text()));
+    }
+    if (image->names != names_seen) {
+      return fail(Kind::Conflict,
+                  cat("image ", manifest.text(), " was given another name meanwhile"));
+    }
+    (void)index.remove(manifest);
+    return {};
   });
 }
 

@@ -313,6 +313,104 @@ TEST_F(StoreTest, refuses_names_that_are_none) {
   EXPECT_EQ(store().images().value().size(), 1u);
 }
 
+TEST_F(StoreTest, a_digest_is_never_taken_for_a_name) {
+  const MadeImage victim = add({"one"}, "victim");
+  const MadeImage thief = add({"two"}, "thief");
+  const std::string id = victim.record.id().text();
+  const std::string manifest = victim.record.descriptor.digest.text();
+  const std::string long_one = cat("sha512:", std::string(128, 'a'));
+  for (const std::string& name :
+       {id, manifest, long_one, std::string("sha256:latest"), std::string("sha256"),
+        std::string("docker.io/library/sha512:x")}) {
+    const auto tagged = run(store().tag(loop(), {thief.record.descriptor, name, {}}));
+    ASSERT_FALSE(tagged) << name;
+    EXPECT_EQ(tagged.error().kind(), Kind::Invalid);
+    EXPECT_EQ(tagged.error().message(),
+              "refusing to create an ambiguous tag using digest algorithm as name");
+  }
+  ASSERT_TRUE(run(store().tag(loop(), {thief.record.descriptor, "localhost/sha256:x", {}})));
+  // Another tool may write such names all the same.
+  for (const std::string& name : {id, manifest, long_one}) {
+    std::string index = read("content/index.json");
+    const std::string entry =
+        cat(R"({"digest":")", thief.record.descriptor.digest.text(), R"(","size":)",
+            thief.record.descriptor.size,
+            R"(,"annotations":{"org.opencontainers.image.ref.name":")", name, R"("}},)");
+    index.insert(index.find('[') + 1, entry);
+    write("content/index.json", index);
+  }
+  EXPECT_EQ(store().find(id).value().manifest.digest, victim.record.descriptor.digest);
+  EXPECT_EQ(store().find(manifest).value().manifest.digest, victim.record.descriptor.digest);
+  EXPECT_EQ(store().find(long_one).error().kind(), Kind::NotFound);
+  EXPECT_TRUE(run(store().untag(loop(), id))) << "such a name can be taken away";
+}
+
+TEST_F(StoreTest, an_image_is_found_by_its_manifest_of_either_algorithm) {
+  const MadeImage made = add({"one"}, "a");
+  EXPECT_EQ(store().find(made.record.descriptor.digest).value().names.size(), 1u);
+  EXPECT_EQ(store().find(made.record.id()).error().kind(), Kind::NotFound) << "not by its id";
+  EXPECT_EQ(store().find(Digest()).error().kind(), Kind::NotFound);
+  oci::Descriptor other = made.record.descriptor;
+  other.digest = codec::digest_of(made.manifest, codec::DigestAlgorithm::Sha512);
+  ASSERT_TRUE(run(store().tag(loop(), {other, "b", {}})));
+  EXPECT_EQ(store().find(other.digest).value().manifest.digest, other.digest);
+  EXPECT_EQ(store().find(other.digest.text()).value().manifest.digest, other.digest);
+}
+
+TEST_F(StoreTest, an_image_with_other_names_than_were_seen_is_not_removed) {
+  const MadeImage made = add({"one"}, "a");
+  const Digest& digest = made.record.descriptor.digest;
+  const std::string a = "docker.io/library/a:latest", b = "docker.io/library/b:latest";
+  ASSERT_TRUE(run(store().tag(loop(), {made.record.descriptor, "b", {}})));
+  for (const std::vector<std::string>& seen :
+       {std::vector<std::string>{}, {a}, {b}, {a, b, a}, {"a", "b"}}) {
+    const auto removed = run(store().remove(loop(), digest, seen));
+    ASSERT_FALSE(removed);
+    EXPECT_EQ(removed.error().kind(), Kind::Conflict);
+    EXPECT_TRUE(removed.error().message().ends_with("was given another name meanwhile"));
+  }
+  EXPECT_EQ(run(store().remove(loop(), digest_of("x"), {})).error().kind(), Kind::NotFound);
+  ASSERT_EQ(store().images().value().size(), 1u);
+  ASSERT_TRUE(run(store().remove(loop(), digest, {b, a}))) << "in whatever order";
+  EXPECT_TRUE(store().images().value().empty());
+}
+
+TEST_F(StoreTest, what_was_removed_meanwhile_gets_no_name) {
+  const MadeImage made = add({"one"}, "a");
+  const std::string digest = cat("a@", digest_of("index").text());
+  ASSERT_TRUE(run(store().tag(loop(), {made.record.descriptor, "b", {}, true})));
+  ASSERT_TRUE(run(store().tag(loop(), {made.record.descriptor, {}, digest, true})));
+  ASSERT_TRUE(run(store().remove(loop(), made.record.descriptor.digest)));
+  for (const image::TagRequest& request :
+       {image::TagRequest{made.record.descriptor, "c", {}, true},
+        image::TagRequest{made.record.descriptor, {}, digest, true}}) {
+    const auto tagged = run(store().tag(loop(), request));
+    ASSERT_FALSE(tagged);
+    EXPECT_EQ(tagged.error().kind(), Kind::NotFound);
+  }
+  EXPECT_TRUE(store().images().value().empty());
+}
+
+TEST_F(StoreTest, a_repo_digest_is_taken_away_and_the_image_with_the_last) {
+  const MadeImage named = add({"one"}, "a");
+  const MadeImage nameless = make_image({"two"});
+  const std::string first = cat("docker.io/library/a@", digest_of("first").text());
+  const std::string second = cat("docker.io/library/a@", digest_of("second").text());
+  ASSERT_TRUE(run(store().tag(loop(), {named.record.descriptor, {}, first})));
+  ASSERT_TRUE(run(store().tag(loop(), {nameless.record.descriptor, {}, second})));
+  ASSERT_TRUE(run(store().tag(loop(), {nameless.record.descriptor, {}, first})));
+  ASSERT_TRUE(run(store().forget_digest(loop(), cat("a@", digest_of("first").text()))));
+  const auto images = store().images().value();
+  ASSERT_EQ(images.size(), 2u);
+  EXPECT_TRUE(images[0].repo_digests.empty());
+  EXPECT_EQ(images[1].repo_digests, std::vector<std::string>{second});
+  EXPECT_EQ(run(store().forget_digest(loop(), first)).error().kind(), Kind::NotFound);
+  EXPECT_EQ(run(store().forget_digest(loop(), "a:latest")).error().kind(), Kind::Invalid);
+  ASSERT_TRUE(run(store().forget_digest(loop(), second)));
+  ASSERT_EQ(store().images().value().size(), 1u);
+  EXPECT_EQ(store().images().value()[0].manifest.digest, named.record.descriptor.digest);
+}
+
 // Records. ---------------------------------------------------------------------------------------
 
 TEST_F(StoreTest, a_record_comes_back_as_it_was) {
