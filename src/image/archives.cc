@@ -156,7 +156,7 @@ ring::Task<std::vector<Image>> Images::load(const Fd& input, Observer& observer)
       observer.say(cat("Loaded image: ", reference.familiar()));
       fault_point("load.tagged");
     }
-    images.push_back(co_await state.store.find(image.manifest.digest.text()));
+    images.push_back(co_await state.store.find(image.manifest.digest));
   }
   co_return images;
 }

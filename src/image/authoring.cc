@@ -38,11 +38,6 @@ std::string media_type_of(codec::Compression compression) {
   return {};
 }
 
-Result<> apply_changes(oci::RunConfig& config, const std::vector<std::string>& changes) {
-  for (const std::string& change : changes) TRY(apply_change(config, change));
-  return {};
-}
-
 }  // namespace
 
 ring::Task<Image> Images::import(const Fd& input, ImportOptions options) {
@@ -81,7 +76,7 @@ ring::Task<Image> Images::import(const Fd& input, ImportOptions options) {
 
 ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
   State& state = *state_;
-  const Details base = co_await state.find(options.base);
+  const Details base = co_await inspect(options.base);
   oci::ImageConfig config = base.record.config;
   co_await apply_changes(config.run, options.changes);
   Lease lease = co_await Lease::take(state.loop, state.store);
@@ -124,7 +119,7 @@ ring::Task<> Images::export_tree(std::string name, const Fd& output) {
   const Details details = co_await state_->find(name);
   Lease lease = co_await Lease::take(state_->loop, state_->store);
   co_await lease.protect(state_->loop, all_digests(details.record));
-  const Fd tree = co_await mount(details.image.manifest.digest.text(), {});
+  const Fd tree = co_await mount(details.image.manifest.digest, {});
   Worker worker = co_await Worker::start(
       state_->loop, {.kind = WorkerKind::Pack, .root = &tree, .silence_max = archive_silence_max});
   co_await worker.call(PackRequest{.form = PackRequest::Form::Tree}, {&output});

@@ -254,18 +254,35 @@ Result<> apply(oci::RunConfig& config, std::string_view keyword, std::string_vie
   return {};
 }
 
+// The keyword in capitals, and what follows it.
+std::pair<std::string, std::string_view> split_keyword(std::string_view instruction) {
+  const std::string_view text = trim(instruction);
+  const size_t end = std::min(text.find_first_of(blanks), text.size());
+  std::string keyword(text.substr(0, end));
+  for (char& c : keyword) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return {std::move(keyword), trim(text.substr(end))};
+}
+
 }  // namespace
 
 Result<> apply_change(oci::RunConfig& config, std::string_view instruction) {
   if (instruction.find_first_of(std::string_view("\0\n", 2)) != std::string_view::npos) {
     return fail(Kind::Invalid, "--change: one instruction, on one line");
   }
-  std::string_view rest = trim(instruction);
-  const size_t end = std::min(rest.find_first_of(blanks), rest.size());
-  std::string keyword(rest.substr(0, end));
-  for (char& c : keyword) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  rest = trim(rest.substr(end));
+  const auto [keyword, rest] = split_keyword(instruction);
   return apply(config, keyword, rest).context([&] { return cat("--change '", instruction, "'"); });
+}
+
+Result<> apply_changes(oci::RunConfig& config, const std::vector<std::string>& instructions) {
+  bool has_command = false, has_entrypoint = false;
+  for (const std::string& instruction : instructions) {
+    TRY(apply_change(config, instruction));
+    const std::string keyword = split_keyword(instruction).first;
+    has_command = has_command || keyword == "CMD";
+    has_entrypoint = has_entrypoint || keyword == "ENTRYPOINT";
+  }
+  if (has_entrypoint && !has_command) config.command.clear();
+  return {};
 }
 
 }  // namespace nacelle::image

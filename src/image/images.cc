@@ -1,6 +1,8 @@
 // What is there: found, described, named, mounted, removed.
 #include "image/images.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,9 +11,22 @@
 #include "image/erofs.h"
 #include "image/gc.h"
 #include "image/images_state.h"
+#include "image/mounts.h"
 #include "image/overlay.h"
+#include "sys/file.h"
 
 namespace nacelle::image {
+
+namespace {
+
+// A document as something a worker can read from its beginning.
+Result<Fd> as_file(const std::string& bytes) {
+  Fd file = TRY(sys::make_sealed_memory_file("document", bytes, false));
+  if (::lseek(file.get(), 0, SEEK_SET) != 0) return fail_errno(errno, "lseek");
+  return file;
+}
+
+}  // namespace
 
 Images::Images(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Images::~Images() = default;
@@ -35,8 +50,32 @@ ring::Task<ImageRecord> Images::State::describe(oci::Descriptor manifest) {
   if (std::optional<ImageRecord> known = store.find_record(manifest.digest)) {
     co_return *std::move(known);
   }
-  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
   const Fd document = co_await store.open_blob(manifest.digest);
+  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
+  ImageRecord record = co_await parse_manifest(worker, std::move(manifest), document);
+  const Fd config = co_await store.open_blob(record.manifest.config.digest);
+  co_await parse_config(worker, record, config);
+  // A cache: on a full or read-only disk the document is read again the next time.
+  (void)store.put_record(record);
+  co_return record;
+}
+
+ring::Task<ImageRecord> Images::State::read_documents(oci::Descriptor manifest,
+                                                      const std::string& manifest_bytes,
+                                                      const std::string& config_bytes) {
+  if (std::optional<ImageRecord> known = store.find_record(manifest.digest)) {
+    co_return *std::move(known);
+  }
+  const Fd document = co_await as_file(manifest_bytes);
+  const Fd config = co_await as_file(config_bytes);
+  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
+  ImageRecord record = co_await parse_manifest(worker, std::move(manifest), document);
+  co_await parse_config(worker, record, config);
+  co_return record;
+}
+
+ring::Task<ImageRecord> Images::State::parse_manifest(Worker& worker, oci::Descriptor manifest,
+                                                      const Fd& document) {
   ParseRequest::Reply read = co_await worker.call(
       ParseRequest{
           .is_config = false, .media_type = manifest.media_type, .digest = manifest.digest},
@@ -44,21 +83,22 @@ ring::Task<ImageRecord> Images::State::describe(oci::Descriptor manifest) {
   if (!read.manifest) {
     co_await fail(Kind::Invalid, cat(manifest.digest.text(), ": is an index, not an image"));
   }
-  const oci::Descriptor of_config = read.manifest->config;
-  const Fd config = co_await store.open_blob(of_config.digest);
-  ParseRequest::Reply configuration = co_await worker.call(
-      ParseRequest{
-          .is_config = true, .media_type = of_config.media_type, .digest = of_config.digest},
-      {&config});
-  if (!configuration.config) {
+  ImageRecord record;
+  record.descriptor = std::move(manifest);
+  record.manifest = *std::move(read.manifest);
+  co_return record;
+}
+
+ring::Task<> Images::State::parse_config(Worker& worker, ImageRecord& record, const Fd& document) {
+  const oci::Descriptor& config = record.manifest.config;
+  ParseRequest::Reply read = co_await worker.call(
+      ParseRequest{.is_config = true, .media_type = config.media_type, .digest = config.digest},
+      {&document});
+  if (!read.config) {
     co_await fail(Kind::Internal, "nacelle-worker answered without a configuration");
   }
-  ImageRecord record{.descriptor = std::move(manifest),
-                     .manifest = *std::move(read.manifest),
-                     .config = *std::move(configuration.config)};
+  record.config = *std::move(read.config);
   co_await oci::check_config_fits(record.manifest, record.config);
-  co_await store.put_record(record);
-  co_return record;
 }
 
 ring::Task<Details> Images::State::find(std::string name) {
@@ -81,11 +121,11 @@ ring::Task<Image> Images::State::publish(ImageRecord record, std::string manifes
   fault_point("publish.config");
   co_await store.put_blob(loop, std::move(manifest_bytes), digest);
   fault_point("publish.manifest");
-  co_await store.put_record(record);
+  (void)store.put_record(record);  // a cache
   fault_point("publish.record");
   co_await store.tag(loop, {record.descriptor, std::move(name), std::move(repo_digest)});
   fault_point("publish.tag");
-  co_return co_await store.find(digest.text());
+  co_return co_await store.find(digest);
 }
 
 ring::Task<Image> Images::State::make_image(std::vector<oci::Descriptor> layers_below,
@@ -125,6 +165,12 @@ ring::Task<std::vector<Details>> Images::list() {
 
 ring::Task<Details> Images::inspect(std::string name) { return state_->find(std::move(name)); }
 
+ring::Task<Details> Images::inspect(Digest manifest) {
+  Image image = co_await state_->store.find(manifest);
+  ImageRecord record = co_await state_->describe(image.manifest);
+  co_return Details{std::move(image), std::move(record)};
+}
+
 std::vector<uint64_t> Images::layer_sizes(const Details& details) const {
   std::vector<uint64_t> sizes;
   for (const Digest& chain : oci::chain_ids(details.record.config.diff_ids)) {
@@ -145,7 +191,8 @@ ring::Task<> Images::tag(std::string name, oci::Reference as) {
     co_await fail(Kind::Invalid, "refusing to create a tag with a digest reference");
   }
   const Image image = co_await state_->store.find(name);
-  co_await state_->store.tag(state_->loop, {image.manifest, as.text(), {}});
+  co_await state_->store.tag(state_->loop,
+                             {.manifest = image.manifest, .name = as.text(), .must_exist = true});
 }
 
 ring::Task<Described> Images::State::look_into(oci::Descriptor manifest) {
@@ -171,54 +218,94 @@ ring::Task<Removed> Images::State::collect_garbage() {
   Removed removed;
   removed.deleted = std::move(collected.layer_chains);
   removed.bytes = collected.blob_bytes + collected.layer_bytes + collected.ingest_bytes;
+  removed.kept_all_because = std::move(collected.kept_all_because);
   co_return removed;
 }
 
+namespace {
+
+std::vector<std::string> familiar(const std::vector<std::string>& names) {
+  std::vector<std::string> shown;
+  for (const std::string& each : names) {
+    const Result<oci::Reference> reference = oci::parse_reference(each);
+    shown.push_back(reference ? reference->familiar() : each);
+  }
+  return shown;
+}
+
+}  // namespace
+
 ring::Task<Removed> Images::remove(std::string name, bool force) {
   State& state = *state_;
-  const Details details = co_await state.find(name);
-  const Image& image = details.image;
-  // A name that was typed takes that name away; an id takes the image away.
+  // Not described first: what nobody can read must be removable all the same.
+  const Image image = co_await state.store.find(name);
+  const std::optional<ImageRecord> record = state.store.find_record(image.manifest.digest);
+  const Digest& id = record ? record->id() : image.manifest.digest;
+  const bool is_digest = codec::Digest::parse(name).has_value();
   const Result<oci::Reference> typed = oci::parse_reference(name);
-  const bool by_name = typed && typed->digest.empty() && contains(image.names, typed->text());
   Removed removed;
+  // A name that was typed takes that name away; an id takes the image away.
+  const bool by_name =
+      !is_digest && typed && typed->digest.empty() && contains(image.names, typed->text());
+  const std::string repo_digest =
+      !is_digest && typed && !typed->digest.empty() ? cat(typed->name(), '@', typed->digest) : "";
+  const bool by_digest = !repo_digest.empty() && contains(image.repo_digests, repo_digest);
+  if (by_digest && !image.names.empty()) {
+    co_await state.store.forget_digest(state.loop, repo_digest);
+    removed.untagged = {typed->familiar()};
+    co_return removed;
+  }
   if (by_name && image.names.size() > 1) {
     co_await state.store.untag(state.loop, typed->text());
-    removed.untagged.push_back(typed->familiar());
+    removed.untagged = {typed->familiar()};
     co_return removed;
   }
   if (!by_name && image.names.size() > 1 && !force) {
-    co_await fail(Kind::Conflict, cat("unable to delete ", details.record.id().hex().substr(0, 12),
+    co_await fail(Kind::Conflict, cat("unable to delete ", id.hex().substr(0, 12),
                                       " (must be forced): image is referenced by several names"));
   }
-  for (const std::string& each : image.names) {
-    const Result<oci::Reference> shown = oci::parse_reference(each);
-    removed.untagged.push_back(shown ? shown->familiar() : each);
+  if (!force && contains(co_await manifests_in_use(state.store), image.manifest.digest)) {
+    co_await fail(Kind::Conflict, cat("unable to delete ", id.hex().substr(0, 12),
+                                      " (must be forced): the image is mounted"));
   }
-  co_await state.store.remove(state.loop, image.manifest.digest);
+  if (by_name) {
+    co_await state.store.untag(state.loop, typed->text());
+  } else {
+    co_await state.store.remove(state.loop, image.manifest.digest, image.names);
+  }
   fault_point("remove.index");
   Removed garbage = co_await state.collect_garbage();
-  removed.deleted = std::move(garbage.deleted);
-  removed.deleted.insert(removed.deleted.begin(), details.record.id());
-  removed.bytes = garbage.bytes;
+  removed = std::move(garbage);
+  removed.untagged = familiar(image.names);
+  removed.deleted.insert(removed.deleted.begin(), id);
   co_return removed;
 }
 
 ring::Task<Removed> Images::prune(bool all) {
   State& state = *state_;
-  Removed removed;
-  for (const Details& each : co_await list()) {
-    if (!each.image.names.empty() && !all) continue;
-    for (const std::string& name : each.image.names) {
-      const Result<oci::Reference> shown = oci::parse_reference(name);
-      removed.untagged.push_back(shown ? shown->familiar() : name);
-    }
-    co_await state.store.remove(state.loop, each.image.manifest.digest);
-    removed.deleted.push_back(each.record.id());
+  // On a full disk what is garbage already makes the room for writing down what else is.
+  Removed removed = co_await state.collect_garbage();
+  const std::vector<Digest> in_use = co_await manifests_in_use(state.store);
+  bool again = false;
+  for (const Image& each : co_await state.store.images()) {
+    if ((!each.names.empty() && !all) || contains(in_use, each.manifest.digest)) continue;
+    const std::optional<ImageRecord> record = state.store.find_record(each.manifest.digest);
+    const Result<> gone =
+        co_await ring::as_result(state.store.remove(state.loop, each.manifest.digest, each.names));
+    // Somebody else removed it, or gave it a name that is to stay.
+    const bool overtaken =
+        !gone && (gone.error().kind() == Kind::NotFound || gone.error().kind() == Kind::Conflict);
+    if (overtaken) continue;
+    co_await gone;
+    again = true;
+    for (std::string& name : familiar(each.names)) removed.untagged.push_back(std::move(name));
+    removed.deleted.push_back(record ? record->id() : each.manifest.digest);
   }
+  if (!again) co_return removed;
   Removed garbage = co_await state.collect_garbage();
   removed.deleted.insert(removed.deleted.end(), garbage.deleted.begin(), garbage.deleted.end());
-  removed.bytes = garbage.bytes;
+  removed.bytes += garbage.bytes;
+  removed.kept_all_because = std::move(garbage.kept_all_because);
   co_return removed;
 }
 
@@ -233,9 +320,9 @@ ring::Task<std::vector<Fd>> Images::State::open_layers(const ImageRecord& record
   co_return mounts;
 }
 
-ring::Task<Fd> Images::mount(std::string name, MountOptions options) {
+ring::Task<Fd> Images::mount(Digest manifest, MountOptions options) {
   State& state = *state_;
-  const Details details = co_await state.find(std::move(name));
+  const Details details = co_await inspect(std::move(manifest));
   Lease lease = co_await Lease::take(state.loop, state.store);
   co_await lease.protect(state.loop, all_digests(details.record));
   NobodyWatches nobody;

@@ -43,7 +43,11 @@ struct ImagesOptions {
 // An image and what it says of itself.
 struct Details {
   Image image;
-  ImageRecord record;
+  ImageRecord record;  // of an image nobody can read: its descriptor and nothing else
+  // Docker's image id; the manifest's digest where the configuration cannot be read.
+  const codec::Digest& id() const {
+    return record.id().empty() ? image.manifest.digest : record.id();
+  }
 };
 
 struct PullOutcome {
@@ -61,7 +65,7 @@ struct ImportOptions {
 
 struct CommitOptions {
   std::optional<oci::Reference> name;
-  std::string base;  // the image whose layers lie below
+  codec::Digest base;  // the manifest of the image whose layers lie below
   std::string author, message;
   std::vector<std::string> changes;
 };
@@ -70,6 +74,7 @@ struct Removed {
   std::vector<std::string> untagged;   // names, as Docker shows them
   std::vector<codec::Digest> deleted;  // image ids
   uint64_t bytes = 0;                  // freed on disk
+  std::string kept_all_because;        // nothing could be freed, and why
 };
 
 class Images {
@@ -98,6 +103,7 @@ class Images {
   // What is there. Names are references or the beginnings of ids.
   ring::Task<std::vector<Details>> list();
   ring::Task<Details> inspect(std::string name);
+  ring::Task<Details> inspect(codec::Digest manifest);
   // Bytes on disk of the image's unpacked layers.
   uint64_t size(const Details& details) const;
   // The same of each layer, lowest first; 0 of one that is not unpacked.
@@ -117,7 +123,7 @@ class Images {
     const Fd* work = nullptr;
     bool is_volatile = false;  // no syncfs at the end: for what nobody needs after a crash
   };
-  ring::Task<Fd> mount(std::string name, MountOptions options);
+  ring::Task<Fd> mount(codec::Digest manifest, MountOptions options);
 
  private:
   explicit Images(std::unique_ptr<State> state);

@@ -29,6 +29,13 @@ struct Images::State {
 
   // The record of a manifest, made in the worker when there is none.
   ring::Task<ImageRecord> describe(oci::Descriptor manifest);
+  // The same of documents that are not in the store yet; their digests have been checked.
+  ring::Task<ImageRecord> read_documents(oci::Descriptor manifest,
+                                         const std::string& manifest_bytes,
+                                         const std::string& config_bytes);
+  ring::Task<ImageRecord> parse_manifest(Worker& worker, oci::Descriptor manifest,
+                                         const Fd& document);
+  ring::Task<> parse_config(Worker& worker, ImageRecord& record, const Fd& document);
   ring::Task<Described> look_into(oci::Descriptor manifest);  // an index is no error here
   ring::Task<Details> find(std::string name);
   // Unpacks what of the image's layers is not unpacked, from blobs the store has.

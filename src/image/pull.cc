@@ -34,8 +34,12 @@ class RegistryLane final : public BlobSource {
     co_await connect();
     std::vector<const Fd*> descriptors{&file};
     if (pipe != nullptr) descriptors.push_back(pipe);
-    co_await worker_->call(FetchBlobRequest{.digest = blob.digest, .size = blob.size},
-                           std::move(descriptors), std::move(on_progress));
+    // Out of the member: a call that fails, or is cancelled, takes its worker with it, and whoever
+    // tries again connects anew.
+    Worker worker = *std::exchange(worker_, std::nullopt);
+    co_await worker.call(FetchBlobRequest{.digest = blob.digest, .size = blob.size},
+                         std::move(descriptors), std::move(on_progress));
+    worker_ = std::move(worker);
   }
 
  private:
@@ -52,10 +56,26 @@ struct Resolved {
   ImageRecord record;
 };
 
+// The worker has read what a stranger sent. That the bytes are those that were asked for is found
+// here; `wanted` is empty for a tag.
+Result<> check_bytes(const FetchManifestRequest::Reply& found, const Digest& wanted) {
+  const Digest& said = found.descriptor.digest;
+  if (!wanted.empty() && said != wanted) {
+    return fail(Kind::Invalid, cat("asked for ", wanted.text(), " and given ", said.text()));
+  }
+  if (said.empty() || codec::digest_of(found.bytes, said.algorithm()) != said ||
+      found.descriptor.size != found.bytes.size()) {
+    return fail(Kind::Invalid, cat("the manifest's bytes are not those of ", said.text()));
+  }
+  return {};
+}
+
 ring::Task<Resolved> resolve(RegistryLane& registry, const oci::Reference& name,
                              const oci::Platform& platform) {
+  const Digest pinned = name.digest.empty() ? Digest() : co_await codec::Digest::parse(name.digest);
   FetchManifestRequest::Reply found = co_await registry.call(
-      FetchManifestRequest{.reference = name.digest.empty() ? name.tag : name.digest});
+      FetchManifestRequest{.reference = pinned.empty() ? name.tag : pinned.text()});
+  co_await check_bytes(found, pinned);
   Resolved resolved;
   resolved.named = found.descriptor;
   if (found.index) {
@@ -64,6 +84,7 @@ ring::Task<Resolved> resolve(RegistryLane& registry, const oci::Reference& name,
           return name.familiar();
         });
     found = co_await registry.call(FetchManifestRequest{.reference = chosen.digest.text()});
+    co_await check_bytes(found, chosen.digest);
   }
   if (!found.manifest) {
     co_await fail(Kind::Invalid,
@@ -71,12 +92,9 @@ ring::Task<Resolved> resolve(RegistryLane& registry, const oci::Reference& name,
   }
   resolved.manifest_bytes = std::move(found.bytes);
   resolved.record.descriptor = std::move(found.descriptor);
-  resolved.record.manifest = *std::move(found.manifest);
   FetchConfigRequest::Reply config =
-      co_await registry.call(FetchConfigRequest{.descriptor = resolved.record.manifest.config});
+      co_await registry.call(FetchConfigRequest{.descriptor = found.manifest->config});
   resolved.config_bytes = std::move(config.bytes);
-  resolved.record.config = std::move(config.config);
-  co_await oci::check_config_fits(resolved.record.manifest, resolved.record.config);
   co_return resolved;
 }
 
@@ -93,9 +111,13 @@ ring::Task<PullOutcome> Images::pull(oci::Reference name, oci::Platform platform
   }
   Resolved resolved = co_await resolve(*lanes.front(), name, platform);
   fault_point("pull.resolved");
-  const ImageRecord& record = resolved.record;
 
   Lease lease = co_await Lease::take(state.loop, state.store);
+  // What the documents say is read by a worker that has never spoken with the registry: the record
+  // it makes is believed for as long as the image is here.
+  resolved.record = co_await state.read_documents(std::move(resolved.record.descriptor),
+                                                  resolved.manifest_bytes, resolved.config_bytes);
+  const ImageRecord& record = resolved.record;
   co_await lease.protect(state.loop, all_digests(record));
   fault_point("pull.leased");
   StackBuilder builder(state.loop, state.store, state.layers, record, observer);

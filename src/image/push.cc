@@ -128,8 +128,12 @@ ring::Task<oci::Descriptor> Images::push(oci::Reference name, Observer& observer
                                       record.descriptor.digest.text()));
   }
   fault_point("push.manifest");
-  co_await state.store.tag(state.loop, {record.descriptor, name.text(),
-                                        cat(name.name(), '@', record.descriptor.digest.text())});
+  // No name: the one it was pushed by may mean something newer by now.
+  const Result<> noted = co_await ring::as_result(state.store.tag(
+      state.loop, {.manifest = record.descriptor,
+                   .repo_digest = cat(name.name(), '@', record.descriptor.digest.text()),
+                   .must_exist = true}));
+  if (!noted && noted.error().kind() != Kind::NotFound) co_await noted;
   co_return record.descriptor;
 }
 

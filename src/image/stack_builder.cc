@@ -38,19 +38,16 @@ Result<Pipe> make_pipe() {
 
 }  // namespace
 
-Result<Event> Event::make() {
-  Fd file(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!file) return fail_errno(errno, "eventfd");
-  return Event(std::move(file));
-}
-
 void Event::set() {
   if (std::exchange(set_, true)) return;
-  ::eventfd_write(file_.get(), 1);
+  if (file_) ::eventfd_write(file_.get(), 1);
 }
 
-ring::Task<> Event::wait(ring::Loop& loop) const {
-  if (!set_) co_await ring::readable(loop, file_);
+ring::Task<> Event::wait(ring::Loop& loop) {
+  if (set_) co_return;
+  if (!file_) file_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!file_) co_await fail_errno(errno, "eventfd");
+  co_await ring::readable(loop, file_);
 }
 
 ring::Task<> all_of(ring::Loop& loop, std::vector<ring::Task<>> tasks) {
@@ -75,7 +72,8 @@ StackBuilder::StackBuilder(ring::Loop& loop, Store& store, Layers& layers,
       record_(record),
       observer_(observer),
       chains_(oci::chain_ids(record.config.diff_ids)),
-      steps_(chains_.size(), Progress::Step::Waiting) {}
+      steps_(chains_.size(), Progress::Step::Waiting),
+      continued_(chains_.size(), false) {}
 
 bool StackBuilder::complete() const {
   return std::ranges::all_of(chains_, [&](const Digest& chain) { return layers_.has(chain); });
@@ -101,9 +99,7 @@ void StackBuilder::show(size_t index, Progress::Step step, uint64_t done) {
 }
 
 ring::Task<> StackBuilder::build(std::vector<BlobSource*> lanes) {
-  for (size_t index = 0; index < chains_.size(); ++index) {
-    ready_.push_back(co_await Event::make());
-  }
+  ready_ = std::vector<Event>(chains_.size());
   std::vector<ring::Task<>> tasks;
   for (size_t each = 0; each < std::min(lanes.size(), chains_.size()); ++each) {
     tasks.push_back(lane(lanes[each]));
@@ -119,18 +115,29 @@ ring::Task<> StackBuilder::lane(BlobSource* source) {
 }
 
 ring::Task<> StackBuilder::layer(size_t index, BlobSource* source) {
-  const oci::Descriptor& blob = record_.manifest.layers[index];
-  const bool has_beginning = source != nullptr && !store_.has_blob(blob);
+  continued_[index] = false;
   Result<> outcome = co_await ring::as_result(attempt(index, source));
-  // An interrupted download may have been continued onto bytes that were wrong from the start. The
-  // worker has emptied the file then, and the second time begins at the beginning.
-  if (!outcome && outcome.error().kind() == Kind::Invalid && has_beginning) {
+  // What an interrupted download left may be wrong: a power cut keeps a file's length and loses its
+  // content. Whoever notices first, unpacker or downloader, the second time begins at the
+  // beginning.
+  const bool was_continued = continued_[index];
+  if (!outcome && was_continued && outcome.error().kind() != Kind::Cancelled) {
+    co_await discard_beginning(index);
     outcome = co_await ring::as_result(attempt(index, source));
   }
   if (!outcome) {
-    co_await std::move(outcome).context([&] { return label(index); });
+    Error error = std::move(outcome).error();
+    // The unpacker's own messages begin so already.
+    if (!error.message().starts_with(label(index))) error.add_context(label(index));
+    co_await std::unexpected<Error>(std::move(error));
   }
   ready_[index].set();
+}
+
+ring::Task<> StackBuilder::discard_beginning(size_t index) {
+  const oci::Descriptor& blob = record_.manifest.layers[index];
+  Ingest ingest = co_await store_.begin_ingest(loop_, blob.digest, blob.size);
+  if (!ingest.done()) store_.discard(std::move(ingest));
 }
 
 // The order of the two waits matters: who has a blob in hand waits for nobody, and who has a layer
@@ -151,6 +158,7 @@ ring::Task<> StackBuilder::attempt(size_t index, BlobSource* source) {
   }
   show(index, Progress::Step::Waiting);
   Ingest ingest = co_await store_.begin_ingest(loop_, blob.digest, blob.size);
+  continued_[index] = ingest.offset() > 0;
   if (ingest.done()) {  // another layer or process had the same blob on its way
     if (!partial.done()) {
       Fd input = co_await store_.open_blob(blob.digest);
@@ -203,6 +211,10 @@ ring::Task<> StackBuilder::unpack(size_t index, const PartialLayer& partial, Fd 
     // While the blob is still coming down, that is what there is to see.
     if (steps_[index] != Progress::Step::Downloading) show(index, Progress::Step::Extracting, done);
   });
+  // It has compared them itself, and says what it found.
+  if (reply.blob != blob.digest || reply.diff_id != record_.config.diff_ids[index]) {
+    co_await fail(Kind::Internal, cat(label(index), ": unpacked something else"));
+  }
   // Its root must be nobody's before the layer gets its name.
   co_await worker.stop();
   fault_point("unpack.worker.done");

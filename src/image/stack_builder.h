@@ -38,14 +38,11 @@ class BlobSource {
 // What happens once; any number of tasks may wait for it.
 class Event {
  public:
-  static Result<Event> make();
   void set();
-  bool is_set() const { return set_; }
-  ring::Task<> wait(ring::Loop& loop) const;
+  ring::Task<> wait(ring::Loop& loop);
 
  private:
-  explicit Event(Fd file) : file_(std::move(file)) {}
-  Fd file_;  // an eventfd that nobody reads: ready for ever once it is set
+  Fd file_;  // an eventfd that nobody reads, made for the first who waits: ready for ever once set
   bool set_ = false;
 };
 
@@ -67,6 +64,7 @@ class StackBuilder {
   ring::Task<> lane(BlobSource* source);
   ring::Task<> layer(size_t index, BlobSource* source);
   ring::Task<> attempt(size_t index, BlobSource* source);
+  ring::Task<> discard_beginning(size_t index);
   ring::Task<> download(size_t index, Ingest ingest, BlobSource& source, std::optional<Fd> pipe);
   ring::Task<> unpack(size_t index, const PartialLayer& partial, Fd input,
                       UnpackRequest::Reply& reply);
@@ -82,6 +80,7 @@ class StackBuilder {
   std::vector<Digest> chains_;
   std::vector<Event> ready_;           // of each layer: it is unpacked
   std::vector<Progress::Step> steps_;  // of each layer
+  std::vector<bool> continued_;        // of each layer: its download began where another had ended
   size_t next_ = 0;                    // the first layer no lane has taken
 };
 

@@ -1,7 +1,10 @@
 // save, load, import, export.
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdio>
 
 #include "base/text.h"
@@ -16,12 +19,12 @@ namespace nacelle::cli {
 
 namespace {
 
-// A file that gets its name when it is whole; or standard output, which must not be a terminal.
+// Standard output, which must not be a terminal; or a file that gets its name when it is whole and
+// before that has none, so that nothing is left of one that was not finished.
 class Output {
  public:
   static Result<Output> open(const std::string& path) {
     Output output;
-    output.path_ = path;
     if (path.empty()) {
       if (::isatty(STDOUT_FILENO) == 1) {
         return fail(Kind::Invalid,
@@ -31,31 +34,46 @@ class Output {
       if (!output.file_) return fail_errno(errno, "standard output");
       return output;
     }
-    output.temporary_ = cat(path, ".nacelle-", ::getpid());
-    output.file_ = TRY(sys::open_at(sys::working_directory, output.temporary_.c_str(),
-                                    O_WRONLY | O_CREAT | O_EXCL, 0600));
+    struct stat status{};
+    const bool exists = ::stat(path.c_str(), &status) == 0;
+    // What a symbolic link, a pipe or a device stands for is written to, not replaced.
+    char resolved[PATH_MAX];
+    const bool is_link = ::realpath(path.c_str(), resolved) != nullptr;
+    output.path_ = is_link ? resolved : path;
+    if (exists && !S_ISREG(status.st_mode)) {
+      if (S_ISDIR(status.st_mode)) return fail(Kind::Invalid, cat(path, ": is a directory"));
+      output.file_ = TRY(sys::open_at(sys::working_directory, path.c_str(), O_WRONLY));
+      return output;
+    }
+    const size_t slash = output.path_.rfind('/');
+    const std::string directory =
+        slash == std::string::npos ? "." : output.path_.substr(0, slash + 1);
+    output.file_ =
+        TRY(sys::open_at(sys::working_directory, directory.c_str(), O_TMPFILE | O_WRONLY, 0600));
+    output.is_nameless_ = true;
     return output;
-  }
-  Output(Output&& other) noexcept
-      : path_(std::move(other.path_)),
-        temporary_(std::exchange(other.temporary_, {})),
-        file_(std::move(other.file_)) {}
-  ~Output() {
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
   }
 
   const Fd& file() const { return file_; }
   Result<> finish() {
-    if (temporary_.empty()) return {};
-    TRY(sys::rename_at(sys::working_directory, temporary_.c_str(), path_.c_str()));
-    temporary_.clear();
-    return {};
+    if (!is_nameless_) return {};
+    // linkat(2) replaces nothing, so what has the name already goes by way of a rename.
+    const std::string source = cat("/proc/self/fd/", file_.get());
+    if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      return {};
+    }
+    const std::string temporary = cat(path_, ".nacelle-", ::getpid());
+    if (errno != EEXIST ||
+        ::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      return fail_errno(errno, cat("naming ", path_));
+    }
+    return sys::rename_at(sys::working_directory, temporary.c_str(), path_.c_str());
   }
 
  private:
-  Output() = default;
-  std::string path_, temporary_;
+  std::string path_;
   Fd file_;
+  bool is_nameless_ = false;
 };
 
 // A file, or standard input for "" and "-".
@@ -116,14 +134,13 @@ Result<int> run_import(Session& session, const Arguments& arguments) {
       .operands(1, 2);
   const Options::Parsed parsed = options.parse_or_explain(arguments);
   if (parsed.exit_code) return *parsed.exit_code;
-  if (parsed.operands.size() == 2) import.name = TRY(oci::parse_reference(parsed.operands[1]));
+  if (parsed.operands.size() == 2) import.name = TRY(parse_new_name(parsed.operands[1]));
   if (!platform.empty()) import.platform = TRY(oci::parse_platform(platform));
   const Fd input = TRY(open_input(parsed.operands[0]));
   image::Images* images = TRY(session.images());
   const image::Image image = TRY(session.loop().run(images->import(input, std::move(import))));
-  const image::Details details =
-      TRY(session.loop().run(images->inspect(image.manifest.digest.text())));
-  std::printf("%s\n", details.record.id().text().c_str());
+  const image::Details details = TRY(session.loop().run(images->inspect(image.manifest.digest)));
+  std::printf("%s\n", details.id().text().c_str());
   return 0;
 }
 

@@ -22,14 +22,28 @@ bool confirmed(const char* warning) {
   return answer[0] == 'y' || answer[0] == 'Y';
 }
 
+void explain(const image::Removed& removed) {
+  if (removed.kept_all_because.empty()) return;
+  std::fprintf(stderr, "nacelle: nothing was freed: %s\n", removed.kept_all_because.c_str());
+}
+
 }  // namespace
+
+Result<oci::Reference> parse_new_name(std::string_view text) {
+  oci::Reference name = TRY(oci::parse_reference(text));
+  if (!name.digest.empty()) {
+    return fail(Kind::Invalid,
+                cat("'", text, "': refusing to create a tag with a digest reference"));
+  }
+  return name;
+}
 
 Result<int> run_tag(Session& session, const Arguments& arguments) {
   Options options("image tag IMAGE NAME[:TAG]", "Gives an image another name.");
   options.operands(2, 2);
   const Options::Parsed parsed = options.parse_or_explain(arguments);
   if (parsed.exit_code) return *parsed.exit_code;
-  oci::Reference as = TRY(oci::parse_reference(parsed.operands[1]));
+  oci::Reference as = TRY(parse_new_name(parsed.operands[1]));
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(images->tag(parsed.operands[0], std::move(as))));
   return 0;
@@ -54,6 +68,7 @@ Result<int> run_image_remove(Session& session, const Arguments& arguments) {
     }
     for (const std::string& each : removed->untagged) std::printf("Untagged: %s\n", each.c_str());
     for (const auto& each : removed->deleted) std::printf("Deleted: %s\n", each.text().c_str());
+    explain(*removed);
   }
   return code;
 }
@@ -76,6 +91,7 @@ Result<int> run_image_prune(Session& session, const Arguments& arguments) {
   for (const auto& each : removed.deleted) std::printf("deleted: %s\n", each.text().c_str());
   std::printf("%sTotal reclaimed space: %s\n", removed.deleted.empty() ? "" : "\n",
               human_size(removed.bytes).c_str());
+  explain(removed);
   return 0;
 }
 

@@ -44,19 +44,18 @@ Result<int> run_image_commit(Session& session, const Arguments& arguments) {
       .operands(1, 2);
   const Options::Parsed parsed = options.parse_or_explain(arguments);
   if (parsed.exit_code) return *parsed.exit_code;
-  if (parsed.operands.size() == 2) commit.name = TRY(oci::parse_reference(parsed.operands[1]));
+  if (parsed.operands.size() == 2) commit.name = TRY(parse_new_name(parsed.operands[1]));
   image::Images* images = TRY(session.images());
   const image::MountedImage mounted = TRY(image::find_mounted(images->store(), parsed.operands[0]));
   if (!mounted.upper) {
     return fail(Kind::Conflict,
                 cat(parsed.operands[0], ": mounted read-only (image mount --writable)"));
   }
-  commit.base = mounted.manifest.text();
+  commit.base = mounted.manifest;
   const image::Image image =
       TRY(session.loop().run(images->commit(mounted.upper, std::move(commit))));
-  const image::Details details =
-      TRY(session.loop().run(images->inspect(image.manifest.digest.text())));
-  std::printf("%s\n", details.record.id().text().c_str());
+  const image::Details details = TRY(session.loop().run(images->inspect(image.manifest.digest)));
+  std::printf("%s\n", details.id().text().c_str());
   return 0;
 }
 

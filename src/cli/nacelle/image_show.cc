@@ -36,7 +36,7 @@ struct ListOptions {
 };
 
 std::string shown_id(const Details& details, bool whole) {
-  const codec::Digest& id = details.record.id();
+  const codec::Digest& id = details.id();
   return whole ? id.text() : std::string(id.hex().substr(0, 12));
 }
 
@@ -46,31 +46,6 @@ std::string digest_for(const Details& details, std::string_view repository) {
     if (take_until(digest, '@') == repository) return std::string(digest);
   }
   return "<none>";
-}
-
-std::vector<Row> rows_of(const Details& details, uint64_t size, const ListOptions& options) {
-  Row row;
-  row.id = shown_id(details, options.no_trunc);
-  row.created = details.record.config.created;
-  row.size = size;
-  std::vector<Row> rows;
-  for (const std::string& name : details.image.names) {
-    const Result<oci::Reference> reference = oci::parse_reference(name);
-    row.repository = reference ? reference->familiar_name() : name;
-    row.tag = reference ? reference->tag : "<none>";
-    row.digest = reference ? digest_for(details, reference->name()) : "<none>";
-    rows.push_back(row);
-  }
-  if (!rows.empty()) return rows;
-  // Pulled by digest: it has a repository and no tag.
-  for (const std::string& each : details.image.repo_digests) {
-    const Result<oci::Reference> reference = oci::parse_reference(each);
-    if (!reference) continue;
-    row.repository = reference->familiar_name();
-    row.digest = reference->digest;
-    return {row};
-  }
-  return {row};
 }
 
 // `reference=PATTERN`, `dangling=true`, `label=KEY[=VALUE]`.
@@ -109,6 +84,42 @@ bool matches(std::string_view pattern, std::string_view text) {
   return matches(pattern.substr(1), text.substr(1));
 }
 
+bool name_passes(const std::string& name, const std::vector<Filter>& filters) {
+  const Result<oci::Reference> reference = oci::parse_reference(name);
+  return std::ranges::all_of(filters, [&](const Filter& filter) {
+    return filter.key != "reference" ||
+           (reference && (matches(filter.value, reference->familiar()) ||
+                          matches(filter.value, reference->familiar_name())));
+  });
+}
+
+std::vector<Row> rows_of(const Details& details, uint64_t size, const ListOptions& options,
+                         const std::vector<Filter>& filters) {
+  Row row;
+  row.id = shown_id(details, options.no_trunc);
+  row.created = details.record.config.created;
+  row.size = size;
+  std::vector<Row> rows;
+  for (const std::string& name : details.image.names) {
+    if (!name_passes(name, filters)) continue;
+    const Result<oci::Reference> reference = oci::parse_reference(name);
+    row.repository = reference ? reference->familiar_name() : name;
+    row.tag = reference ? reference->tag : "<none>";
+    row.digest = reference ? digest_for(details, reference->name()) : "<none>";
+    rows.push_back(row);
+  }
+  if (!rows.empty()) return rows;
+  // Pulled by digest: it has a repository and no tag.
+  for (const std::string& each : details.image.repo_digests) {
+    const Result<oci::Reference> reference = oci::parse_reference(each);
+    if (!reference) continue;
+    row.repository = reference->familiar_name();
+    row.digest = reference->digest;
+    return {row};
+  }
+  return {row};
+}
+
 bool passes(const Details& details, const Filter& filter) {
   if (filter.key == "dangling") return details.image.names.empty() == (filter.value == "true");
   if (filter.key == "label") {
@@ -119,11 +130,8 @@ bool passes(const Details& details, const Filter& filter) {
       return label.first == name && (any_value || label.second == value);
     });
   }
-  return std::ranges::any_of(details.image.names, [&](const std::string& name) {
-    const Result<oci::Reference> reference = oci::parse_reference(name);
-    return reference && (matches(filter.value, reference->familiar()) ||
-                         matches(filter.value, reference->familiar_name()));
-  });
+  return std::ranges::any_of(details.image.names,
+                             [&](const std::string& name) { return name_passes(name, {filter}); });
 }
 
 void print_json(const std::vector<Row>& rows) {
@@ -215,7 +223,7 @@ void write_details(Writer& json, const Details& details, uint64_t size) {
     const Result<oci::Reference> reference = oci::parse_reference(name);
     digests.push_back(reference ? reference->familiar() : name);
   }
-  json.begin_object().member("Id", details.record.id().text());
+  json.begin_object().member("Id", details.id().text());
   json.key("RepoTags").values(tags).key("RepoDigests").values(digests);
   json.member("Parent", "")
       .member("Comment", config.history.empty() ? "" : config.history.back().comment)
@@ -270,7 +278,7 @@ Result<int> run_image_list(Session& session, const Arguments& arguments) {
     if (!std::ranges::all_of(filters, [&](const Filter& each) { return passes(details, each); })) {
       continue;
     }
-    std::vector<Row> lines = rows_of(details, images->size(details), chosen);
+    std::vector<Row> lines = rows_of(details, images->size(details), chosen, filters);
     rows.insert(rows.end(), lines.begin(), lines.end());
   }
   if (chosen.quiet) {

@@ -1,5 +1,6 @@
 // nacelle: what people type. This file is the options before the verb and the table of verbs.
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -129,6 +130,18 @@ Result<int> run(int argc, char** argv) {
   return misunderstood(cat("unknown verb '", name, "'; see nacelle --help"));
 }
 
+// A descriptor or two for each layer of an image, of which there may be 500: more than the 1,024
+// that many shells give. Workers set limits of their own.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// What was printed must have arrived: a full disk behind `>` is an error like any other.
+bool output_arrived() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
+
 }  // namespace
 }  // namespace nacelle::cli
 
@@ -136,8 +149,12 @@ int main(int argc, char** argv) {
   // A reader who has gone away is an error of write(2), named like any other.
   ::signal(SIGPIPE, SIG_IGN);
   nacelle::arm_faults();
+  nacelle::cli::raise_descriptor_limit();
   const nacelle::Result<int> code = nacelle::cli::run(argc, argv);
-  std::fflush(stdout);
+  if (!nacelle::cli::output_arrived()) {
+    std::fprintf(stderr, "nacelle: writing to standard output failed\n");
+    return 1;
+  }
   if (code) return *code;
   std::fprintf(stderr, "nacelle: %s\n", code.error().message().c_str());
   return 1;

@@ -10,6 +10,7 @@
 #include "image/images.h"
 #include "nacelle/loop.h"
 #include "nacelle/result.h"
+#include "oci/reference.h"
 
 namespace nacelle::cli {
 
@@ -28,6 +29,9 @@ class Session {
 };
 
 using Arguments = std::vector<std::string>;
+
+// A name that something is to have: one with a digest is refused, which nobody can promise.
+Result<oci::Reference> parse_new_name(std::string_view text);
 
 // A verb: the value is the exit code.
 struct Verb {

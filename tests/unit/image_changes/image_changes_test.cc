@@ -66,6 +66,19 @@ TEST(ConfigChanges, a_health_check_has_its_times) {
   EXPECT_EQ(changed({R"(HEALTHCHECK CMD ["a"])"}).health_check->test, (Words{"CMD", "a"}));
 }
 
+TEST(ConfigChanges, an_entrypoint_takes_the_command_below_away_but_not_its_own) {
+  oci::RunConfig config;
+  config.command = {"below"};
+  oci::RunConfig other = config;
+  ASSERT_TRUE(apply_changes(config, {R"(ENTRYPOINT ["a"])", "USER b"}));
+  EXPECT_EQ(config.command, Words{});
+  ASSERT_TRUE(apply_changes(other, {R"(CMD ["own"])", R"(entrypoint ["a"])"}));
+  EXPECT_EQ(other.command, Words{"own"});
+  ASSERT_TRUE(apply_changes(other, {"USER c"}));
+  EXPECT_EQ(other.command, Words{"own"});
+  EXPECT_FALSE(apply_changes(other, {"USER d", "RUN x"}));
+}
+
 TEST(ConfigChanges, what_is_wrong_is_refused_and_named) {
   const struct {
     std::string_view instruction, complaint;
