@@ -12,6 +12,7 @@
 namespace nacelle::image {
 namespace {
 
+using codec::json::in_quotes;
 using codec::json::Object;
 
 // skopeo and umoci find an image by the first, containerd's tools by the second.
@@ -56,6 +57,24 @@ Result<IndexEntry> read_entry(const Object& json) {
   }
   entry.name = name_of(entry.annotations);
   return entry;
+}
+
+// One that other tools look for first beats one that they copied along, and a later one an earlier.
+void settle_names(std::vector<IndexEntry>& entries) {
+  std::map<std::string, IndexEntry*> owners;
+  for (IndexEntry& entry : entries) {
+    if (entry.name.empty()) continue;
+    const auto [place, is_new] = owners.emplace(entry.name, &entry);
+    if (is_new) continue;
+    const IndexEntry& before = *place->second;
+    if (before.annotations.contains(ref_name) <= entry.annotations.contains(ref_name)) {
+      place->second = &entry;
+    }
+  }
+  for (IndexEntry& entry : entries) {
+    if (entry.name.empty()) continue;
+    if (owners[entry.name]->digest != entry.digest) entry.set_name({});
+  }
 }
 
 void write_platform(codec::json::Writer& json, const oci::Platform& platform) {
@@ -121,6 +140,12 @@ bool IndexEntry::remove_repo_digest(std::string_view repo_digest) {
   return true;
 }
 
+std::string IndexEntry::foreign_name() const {
+  if (!name.empty()) return {};
+  const auto written = annotations.find(ref_name);
+  return written == annotations.end() ? std::string() : written->second;
+}
+
 void IndexEntry::set_name(std::string_view new_name) {
   name = new_name;
   if (name.empty()) {
@@ -144,7 +169,13 @@ std::vector<Image> IndexFile::images() const {
       image.manifest.size = entry.size;
     }
     Image& image = images[place->second];
-    if (!entry.name.empty()) add_once(image.names, entry.name);
+    if (!entry.name.empty()) {
+      add_once(image.names, entry.name);
+    } else if (const std::string foreign = entry.foreign_name(); !foreign.empty()) {
+      const bool printable =
+          std::ranges::all_of(foreign, [](char c) { return c > ' ' && c < 127; });
+      add_once(image.names, printable ? foreign : in_quotes(foreign));
+    }
     for (std::string& digest : entry.repo_digests()) {
       add_once(image.repo_digests, std::move(digest));
     }
@@ -152,17 +183,19 @@ std::vector<Image> IndexFile::images() const {
   return images;
 }
 
-bool IndexFile::untag(std::string_view name, bool keep_image) {
+template <class Predicate>
+bool IndexFile::take_name(std::string_view name, bool keep_image, Predicate&& from) {
   bool found = false;
   for (size_t at = 0; at < manifests.size();) {
     IndexEntry& entry = manifests[at];
-    if (entry.name != name) {
+    if (entry.name != name || !from(entry)) {
       ++at;
       continue;
     }
     found = true;
+    const codec::Digest digest = entry.digest;
     const auto other = std::ranges::find_if(manifests, [&](const IndexEntry& each) {
-      return &each != &entry && each.digest == entry.digest;
+      return &each != &entry && each.digest == digest;
     });
     if (other == manifests.end() && keep_image) {
       entry.set_name({});
@@ -170,26 +203,37 @@ bool IndexFile::untag(std::string_view name, bool keep_image) {
       continue;
     }
     if (other != manifests.end()) {
-      for (const std::string& digest : entry.repo_digests()) other->add_repo_digest(digest);
+      for (const std::string& each : entry.repo_digests()) other->add_repo_digest(each);
     }
     manifests.erase(manifests.begin() + static_cast<ptrdiff_t>(at));
+    const bool still_named = std::ranges::any_of(manifests, [&](const IndexEntry& each) {
+      return each.digest == digest && each.is_named();
+    });
+    if (still_named || keep_image) continue;
+    (void)remove(digest);
+    at = 0;
   }
   return found;
+}
+
+bool IndexFile::untag(std::string_view name, bool keep_image) {
+  return take_name(name, keep_image, [](const IndexEntry&) { return true; });
 }
 
 void IndexFile::tag(const TagRequest& request) {
   const auto is_it = [&](const IndexEntry& entry) {
     return entry.digest == request.manifest.digest;
   };
+  if (!request.name.empty()) {
+    take_name(request.name, true, [&](const IndexEntry& entry) { return !is_it(entry); });
+  }
   auto place = std::ranges::find_if(manifests, [&](const IndexEntry& entry) {
     return is_it(entry) && entry.name == request.name;
   });
   if (place == manifests.end() && !request.name.empty()) {
-    untag(request.name, true);
     // One that has no name yet takes this one; a name that we could not read stays alone.
-    place = std::ranges::find_if(manifests, [&](const IndexEntry& entry) {
-      return is_it(entry) && entry.name.empty() && !entry.annotations.contains(ref_name);
-    });
+    place = std::ranges::find_if(
+        manifests, [&](const IndexEntry& entry) { return is_it(entry) && !entry.is_named(); });
   }
   if (place == manifests.end() && request.name.empty()) {
     place = std::ranges::find_if(manifests, is_it);
@@ -238,6 +282,7 @@ Result<IndexFile> parse_index_file(std::string_view text) {
       const Object entry = TRY(each.object());
       index.manifests.push_back(TRY(read_entry(entry)));
     }
+    settle_names(index.manifests);
   }
   for (const auto [key, value] : json) {
     const std::string name = TRY(key.string());

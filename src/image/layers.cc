@@ -77,6 +77,13 @@ ring::Task<PartialLayer> Layers::begin(ring::Loop& loop, Digest chain) {
     }
     // Between open and lock its owner may have finished it, or gc may have removed it.
     if (!is_still_named(directory, layers, name.c_str())) continue;
+    // Or it was finished, and this is a new directory that we have just made.
+    if (has(chain)) {
+      if (::unlinkat(layers.get(), name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOTEMPTY) {
+        co_await fail_errno(errno, cat("rmdir '", name, "'"));
+      }
+      co_return partial;
+    }
     fault_point("layer.reserved");
     if (::mkdirat(directory.get(), "tree", 0755) < 0) {
       if (errno != EEXIST) co_await fail_errno(errno, "mkdir 'tree'");
@@ -108,8 +115,15 @@ ring::Task<> Layers::finish(ring::Loop& loop, PartialLayer partial, LayerRecord 
   co_await ring::fsync(loop, file);
   co_await ring::fsync(loop, partial.directory_);
   fault_point("layer.synced");
-  co_await rename_between(layers, partial_name(partial.chain_).c_str(), layers,
-                          std::string(partial.chain_.hex()).c_str());
+  const Result<> renamed = rename_between(layers, partial_name(partial.chain_).c_str(), layers,
+                                          std::string(partial.chain_.hex()).c_str());
+  if (!renamed) {
+    const int reason = renamed.error().error_number();
+    if (reason != EEXIST && reason != ENOTEMPTY) co_await renamed;
+    // Whoever made it first made the same.
+    co_await discard(loop, std::move(partial));
+    co_return;
+  }
   fault_point("layer.renamed");
   co_await ring::fsync(loop, layers);
   fault_point("layer.published");

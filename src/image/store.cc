@@ -129,6 +129,11 @@ ring::Task<Ingest> Store::begin_ingest(ring::Loop& loop, Digest digest, uint64_t
     if (!co_await try_lock(file)) continue;
     // Between open and lock its owner may have made it a blob, or gc may have removed it.
     if (!is_still_named(file, ingest_, name.c_str())) continue;
+    // Or it is a blob already, and this is a new file that we have just made.
+    if (has_blob(digest, size)) {
+      co_await sys::unlink_at(ingest_.get(), name.c_str());
+      co_return ingest;
+    }
     const auto status = co_await sys::stat_fd(file);
     ingest.offset_ = static_cast<uint64_t>(status.st_size);
     if (ingest.offset_ > size) {
@@ -198,8 +203,11 @@ Result<Workspace> Store::make_workspace() const {
     Workspace workspace;
     std::string name = cat("work-", random_name());
     TRY(sys::make_directory_at(ingest_.get(), name.c_str(), 0700));
-    Fd directory = TRY(sys::open_at(ingest_.get(), name.c_str(), O_RDONLY | O_DIRECTORY));
-    // A gc that came by before the lock may have taken it for a dead one's.
+    // A gc that comes by before the lock may take it for a dead one's.
+    fault_point("workspace.made");
+    auto opened = sys::open_at(ingest_.get(), name.c_str(), O_RDONLY | O_DIRECTORY);
+    if (!opened && opened.error().error_number() == ENOENT) continue;
+    Fd directory = TRY(std::move(opened));
     if (!TRY(try_lock(directory)) || !is_still_named(directory, ingest_, name.c_str())) continue;
     workspace.parent_ = TRY(sys::open_at(ingest_.get(), ".", O_RDONLY | O_DIRECTORY));
     workspace.directory_ = std::move(directory);

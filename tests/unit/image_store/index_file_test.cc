@@ -102,6 +102,81 @@ TEST(IndexFile, a_name_that_is_not_an_images_stays_beside_ours) {
   EXPECT_EQ(parsed->images().size(), 1u);
 }
 
+std::string called(const std::string& ref, const std::string& image) {
+  std::string list;
+  if (!ref.empty()) list = cat(R"("org.opencontainers.image.ref.name":")", ref, '"');
+  if (!image.empty()) {
+    list += cat(list.empty() ? "" : ",", R"("io.containerd.image.name":")", image, '"');
+  }
+  return cat(R"(,"annotations":{)", list, "}");
+}
+
+TEST(IndexFile, a_name_is_of_one_image_whoever_wrote_it) {
+  const std::string a = "docker.io/library/a:1";
+  const struct {
+    std::string first, second;
+    bool second_wins;
+  } cases[] = {
+      {called(a, a), called(a, ""), true},   // appended
+      {called("", a), called(a, ""), true},  // what skopeo makes of ours
+      {called(a, ""), called("", a), false},     {called("", a), called("", a), true},
+      {called("a:1", ""), called("1", a), true},  // written differently
+  };
+  for (const auto& each : cases) {
+    const std::string text = index(entry(hex_a, each.first) + "," + entry(hex_b, each.second));
+    const auto parsed = parse_index_file(text);
+    ASSERT_TRUE(parsed) << parsed.error().message();
+    const auto images = parsed->images();
+    ASSERT_EQ(images.size(), 2u);
+    EXPECT_EQ(images[each.second_wins ? 1 : 0].names, std::vector<std::string>{a}) << text;
+    EXPECT_TRUE(images[each.second_wins ? 0 : 1].names.empty()) << text;
+    const std::string written = write_index_file(*parsed);
+    const auto again = parse_index_file(written);
+    ASSERT_TRUE(again);
+    EXPECT_TRUE(again->images()[each.second_wins ? 0 : 1].names.empty()) << written;
+  }
+}
+
+TEST(IndexFile, a_name_that_moves_leaves_all_entries_that_had_it) {
+  auto parsed = parse_index_file(index(entry(hex_a, named("a:1")) + "," + entry(hex_b, "")));
+  ASSERT_TRUE(parsed);
+  // As if it had not been settled on reading.
+  image::IndexFile file = *parsed;
+  file.manifests[1].set_name("docker.io/library/a:1");
+  image::TagRequest request;
+  request.manifest.digest = file.manifests[1].digest;
+  request.name = "docker.io/library/a:1";
+  file.tag(request);
+  ASSERT_EQ(file.images().size(), 2u);
+  EXPECT_TRUE(file.images()[0].names.empty());
+  EXPECT_EQ(file.images()[1].names, std::vector<std::string>{"docker.io/library/a:1"});
+}
+
+TEST(IndexFile, an_image_with_a_name_that_is_not_ours_is_not_without_one) {
+  auto parsed =
+      parse_index_file(index(entry(hex_a, named("Not_a_Name")) + "," + entry(hex_a, named("b:1")) +
+                             "," + entry(hex_b, named("with\\u001b[31m"))));
+  ASSERT_TRUE(parsed) << parsed.error().message();
+  ASSERT_EQ(parsed->images().size(), 2u);
+  EXPECT_EQ(parsed->images()[0].names,
+            (std::vector<std::string>{"Not_a_Name", "docker.io/library/b:1"}));
+  ASSERT_EQ(parsed->images()[1].names.size(), 1u);
+  EXPECT_EQ(parsed->images()[1].names[0].find('\x1b'), std::string::npos);
+  EXPECT_TRUE(parsed->untag("docker.io/library/b:1", false));
+  EXPECT_EQ(parsed->images()[0].names, std::vector<std::string>{"Not_a_Name"});
+  EXPECT_NE(write_index_file(*parsed).find("Not_a_Name"), std::string::npos);
+}
+
+TEST(IndexFile, the_last_name_takes_entries_without_one_along) {
+  auto parsed = parse_index_file(index(entry(hex_a, named("a:1")) + "," + entry(hex_a, "")));
+  ASSERT_TRUE(parsed);
+  auto kept = *parsed;
+  EXPECT_TRUE(parsed->untag("docker.io/library/a:1", false));
+  EXPECT_TRUE(parsed->images().empty());
+  EXPECT_TRUE(kept.untag("docker.io/library/a:1", true));
+  EXPECT_EQ(kept.images().size(), 1u);
+}
+
 TEST(IndexFile, refuses_what_is_no_index) {
   const std::string cases[] = {
       "",

@@ -138,6 +138,57 @@ TEST_F(StoreTest, of_several_processes_one_builds_and_all_have_it) {
   EXPECT_TRUE(names_in("ingest").empty());
 }
 
+// Goal: between looking for a layer or blob and having its lock, another one may finish it, and
+// then it is done. Method: processes that begin the same ones at once, many times; nothing takes
+// time.
+ring::Task<> build_many(ring::Loop& loop, image::Store& store, int rounds) {
+  Layers layers(store);
+  for (int round = 0; round < rounds; ++round) {
+    const Digest chain = digest_of(cat("chain ", round));
+    image::PartialLayer partial = co_await layers.begin(loop, chain);
+    if (!partial.done()) {
+      if (layers.has(chain)) co_await fail(Kind::Internal, "the layer is begun once more");
+      co_await layers.finish(loop, std::move(partial), record_of(chain));
+    }
+    const std::string bytes = cat("blob ", round);
+    image::Ingest ingest = co_await store.begin_ingest(loop, digest_of(bytes), bytes.size());
+    if (ingest.done()) continue;
+    if (store.has_blob(digest_of(bytes), bytes.size())) {
+      co_await fail(Kind::Internal, "the blob is begun once more");
+    }
+    co_await sys::write_all(ingest.file(), bytes, "blob");
+    co_await store.commit(loop, std::move(ingest));
+  }
+}
+
+TEST_F(StoreTest, what_another_finished_a_moment_ago_is_done) {
+  std::vector<pid_t> processes;
+  for (int count = 0; count < 4; ++count) {
+    processes.push_back(start_process([&] {
+      const auto own_loop = open_loop();
+      auto own_store = image::Store::open(path_);
+      const auto done = own_loop->run(build_many(*own_loop, *own_store, 300));
+      if (!done) ::fprintf(stderr, "%s\n", done.error().message().c_str());
+      return done ? 0 : 1;
+    }));
+  }
+  for (const pid_t process : processes) EXPECT_EQ(wait_for(process), 0);
+  EXPECT_TRUE(names_in("ingest").empty());
+  EXPECT_EQ(names_in("layers").size(), 300u);
+}
+
+TEST_F(StoreTest, a_layer_that_came_meanwhile_counts_as_finished) {
+  Layers layers(store());
+  const Digest chain = digest_of("chain");
+  auto partial = run(layers.begin(loop(), chain));
+  ASSERT_TRUE(partial);
+  ASSERT_EQ(::mkdir(in_store(cat("layers/", chain.hex())).c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(in_store(cat("layers/", chain.hex(), "/tree")).c_str(), 0700), 0);
+  const auto finished = run(layers.finish(loop(), *std::move(partial), record_of(chain)));
+  ASSERT_TRUE(finished) << finished.error().message();
+  EXPECT_EQ(names_in("layers"), std::vector<std::string>{std::string(chain.hex())});
+}
+
 // The same with two tasks of one loop: a lock is the descriptor's, not the process's.
 ring::Task<> build_beside(ring::Loop& loop, image::Store& store, int& builders) {
   bool built = false, fetched = false;

@@ -180,6 +180,33 @@ TEST_F(StoreTest, takes_over_nothing_but_a_file_of_that_size_in_the_workspace) {
   EXPECT_TRUE(names_in("content/blobs/sha256").empty());
 }
 
+// Goal: a gc that takes a workspace before it is locked is no error. Method: a process that removes
+// every workspace as soon as it sees it, as long as nobody has its lock.
+TEST_F(StoreTest, a_workspace_that_is_taken_before_it_is_locked_is_made_again) {
+  const pid_t taker = start_process([&] {
+    for (;;) {
+      const auto names = image::list_directory(store().ingest_directory());
+      for (const std::string& name : *names) {
+        const auto directory =
+            sys::open_at(store().ingest_directory().get(), name.c_str(), O_RDONLY | O_DIRECTORY);
+        if (directory && image::try_lock(*directory).value_or(false)) {
+          ::unlinkat(store().ingest_directory().get(), name.c_str(), AT_REMOVEDIR);
+        }
+      }
+    }
+    return 0;
+  });
+  for (int count = 0; count < 3000 && !HasFailure(); ++count) {
+    const auto workspace = store().make_workspace();
+    EXPECT_TRUE(workspace) << workspace.error().message();
+    if (!workspace) break;
+    EXPECT_TRUE(image::is_still_named(workspace->directory(), store().ingest_directory(),
+                                      names_in("ingest")[0].c_str()));
+  }
+  ::kill(taker, SIGKILL);
+  EXPECT_TRUE(WIFSIGNALED(wait_for(taker)));
+}
+
 // Names. -----------------------------------------------------------------------------------------
 
 TEST_F(StoreTest, an_image_is_found_by_what_people_type) {
