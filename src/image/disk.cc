@@ -14,6 +14,11 @@
 #include "sys/file.h"
 
 namespace nacelle::image {
+namespace {
+
+constexpr size_t chunk_bytes = 1u << 20;  // hashed in about a millisecond
+
+}  // namespace
 
 Result<Listing> Listing::open(const Fd& directory) {
   Fd own = TRY(sys::open_at(directory.get(), ".", O_RDONLY | O_DIRECTORY));
@@ -81,6 +86,19 @@ Result<> ensure_directory(const Fd& parent, const char* name) {
     return fail_errno(errno, cat("mkdir '", name, "'"));
   }
   return {};
+}
+
+ring::Task<codec::Digest> hash_file(ring::Loop& loop, const Fd& file,
+                                    codec::DigestAlgorithm algorithm) {
+  codec::Hasher hasher(algorithm);
+  std::string buffer(chunk_bytes, '\0');
+  for (uint64_t offset = 0;;) {
+    const size_t got = co_await ring::read_at(loop, file, buffer, offset);
+    if (got == 0) break;
+    hasher.update(std::string_view(buffer).substr(0, got));
+    offset += got;
+  }
+  co_return hasher.finish();
 }
 
 Result<TreeRemoval> TreeRemoval::begin(const Fd& parent, std::string name) {

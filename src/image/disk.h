@@ -52,6 +52,10 @@ bool is_still_named(const Fd& file, const Fd& directory, const char* name);
 Result<> rename_between(const Fd& from, const char* name, const Fd& to, const char* new_name);
 Result<> ensure_directory(const Fd& parent, const char* name);
 
+// The digest of a file's content, read in pieces between which the loop goes on.
+ring::Task<codec::Digest> hash_file(ring::Loop& loop, const Fd& file,
+                                    codec::DigestAlgorithm algorithm);
+
 // Removes a directory and everything in it, of any depth and size, in pieces: step() does one of
 // them and says whether there is more. A directory found inside is first moved up to the top, so
 // that neither descriptors nor path lengths grow with the depth. What another one removes meanwhile

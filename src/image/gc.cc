@@ -89,27 +89,48 @@ class Marks {
   std::vector<oci::Descriptor> unknown_;
 };
 
-// <data root>/containers/<id>/image: a line for each thing the container needs.
-Result<std::vector<Digest>> container_roots(const Store& store) {
-  std::vector<Digest> roots;
+constexpr std::string_view trash_prefix = ".trash-";
+
+// Empty when there is none.
+Result<Fd> open_containers(const Store& store) {
   auto opened = sys::open_at(store.root().get(), "containers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!opened && opened.error().error_number() == ENOENT) return roots;
-  const Fd containers = TRY(std::move(opened));
+  if (!opened && opened.error().error_number() == ENOENT) return Fd();
+  return opened;
+}
+
+// <data root>/containers/<id>/<file>: a digest in each line.
+Result<std::vector<Digest>> container_digests(const Store& store, const char* file) {
+  std::vector<Digest> digests;
+  const Fd containers = TRY(open_containers(store));
+  if (!containers) return digests;
   for (const std::string& id : TRY(list_directory(containers))) {
-    auto text = sys::read_file_at(containers.get(), cat(id, "/image").c_str(), container_bytes_max);
-    if (!text && text.error().error_number() == ENOENT) continue;
+    if (id.starts_with(trash_prefix)) continue;
+    const std::string path = cat(id, '/', file);
+    auto text = sys::read_file_at(containers.get(), path.c_str(), container_bytes_max);
+    // Not every container has one, and what is no directory is none.
+    if (!text && (text.error().error_number() == ENOENT || text.error().error_number() == ENOTDIR))
+      continue;
     const std::string lines = TRY(std::move(text));
     std::string_view rest = lines;
     while (!rest.empty()) {
-      if (auto digest = Digest::parse(take_until(rest, '\n'))) roots.push_back(*std::move(digest));
+      if (auto digest = Digest::parse(take_until(rest, '\n')))
+        digests.push_back(*std::move(digest));
     }
   }
-  return roots;
+  return digests;
 }
 
+// What is named, and what is mounted: of that, the whole image stays, so that it can be committed.
 Result<> mark_images(const Store& store, Marks& marks) {
   const IndexFile index = TRY(store.read_index());
   for (const Image& image : index.images()) marks.add_manifest(image.manifest);
+  for (const Digest& base : TRY(container_digests(store, "base"))) {
+    oci::Descriptor manifest;
+    manifest.media_type = oci::media::oci_manifest;
+    manifest.digest = base;
+    manifest.size = store.blob_size(base).value_or(0);
+    marks.add_manifest(manifest);
+  }
   return {};
 }
 
@@ -127,7 +148,7 @@ class Trash {
   Result<> take(const Fd& from, const std::string& name) {
     if (dry_run_) return {};
     if (!directory_) {
-      name_ = cat(".trash-", random_name());
+      name_ = cat(trash_prefix, random_name());
       TRY(sys::make_directory_at(parent_->get(), name_.c_str(), 0700));
       directory_ =
           TRY(sys::open_at(parent_->get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -168,6 +189,7 @@ class Sweep {
         marks_(marks),
         ingest_trash_(store.ingest_directory(), dry_run),
         layers_trash_(store.layers_directory(), dry_run),
+        containers_trash_(containers_, dry_run),
         dry_run_(dry_run) {}
 
   Collected collected;
@@ -207,16 +229,21 @@ class Sweep {
   // What the dead have left: it needs no marks.
   Result<> abandoned() {
     for (const std::string& name : TRY(list_directory(store_.layers_directory()))) {
-      if (name.starts_with(".partial-") || name.starts_with(".trash-")) {
+      if (name.starts_with(".partial-") || name.starts_with(trash_prefix)) {
         TRY(take_abandoned(store_.layers_directory(), name, layers_trash_));
       }
     }
     for (const std::string& name : TRY(list_directory(store_.ingest_directory()))) {
-      if (name.starts_with("work-") || name.starts_with(".trash-")) {
+      if (name.starts_with("work-") || name.starts_with(trash_prefix)) {
         TRY(take_abandoned(store_.ingest_directory(), name, ingest_trash_));
       } else {
         TRY(take_old_ingest(name));
       }
+    }
+    containers_ = TRY(open_containers(store_));
+    if (!containers_) return {};
+    for (const std::string& name : TRY(list_directory(containers_))) {
+      if (name.starts_with(trash_prefix)) TRY(take_abandoned(containers_, name, containers_trash_));
     }
     return {};
   }
@@ -239,6 +266,7 @@ class Sweep {
   ring::Task<> finish(ring::Loop& loop) {
     co_await ingest_trash_.empty(loop);
     co_await layers_trash_.empty(loop);
+    co_await containers_trash_.empty(loop);
   }
 
  private:
@@ -266,7 +294,8 @@ class Sweep {
 
   const Store& store_;
   const Marks& marks_;
-  Trash ingest_trash_, layers_trash_;
+  Fd containers_;
+  Trash ingest_trash_, layers_trash_, containers_trash_;
   bool dry_run_;
 };
 
@@ -303,7 +332,7 @@ ring::Task<> describe_unknown(const Store& store, const Describe& describe, Lear
 Result<> mark_all(const Store& store, const CollectOptions& options, Marks& marks) {
   for (const Digest& root : options.roots) marks.add(root);
   for (const Digest& root : TRY(read_leases(store))) marks.add(root);
-  for (const Digest& root : TRY(container_roots(store))) marks.add(root);
+  for (const Digest& root : TRY(container_digests(store, "image"))) marks.add(root);
   return mark_images(store, marks);
 }
 

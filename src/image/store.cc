@@ -166,6 +166,8 @@ ring::Task<> Store::commit(ring::Loop& loop, Ingest ingest) {
     co_await fail(Kind::Invalid, cat("blob ", ingest.digest_.text(), ": ", status.st_size,
                                      " bytes instead of ", ingest.size_));
   }
+  // Not hashed here, unlike adopt_blob(): a layer is large, and whoever unpacks it hashes it
+  // anyway, each time.
   co_await publish(loop, ingest.file_, ingest_, ingest_name(ingest.digest_), ingest.digest_);
 }
 
@@ -249,6 +251,12 @@ ring::Task<> Store::adopt_blob(ring::Loop& loop, const Workspace& workspace, std
   }
   if (::fchown(file.get(), ::geteuid(), ::getegid()) < 0 || ::fchmod(file.get(), 0600) < 0) {
     co_await fail_errno(errno, doing);
+  }
+  // A blob is believed by whoever finds it. One planted under a foreign digest would be taken for
+  // that in every later pull: so the worker's word is not enough.
+  const Digest found = co_await hash_file(loop, file, digest.algorithm());
+  if (found != digest) {
+    co_await fail(Kind::Internal, cat(doing, ": its content is ", found.text()));
   }
   co_await publish(loop, file, workspace.directory(), std::move(name), std::move(digest));
 }

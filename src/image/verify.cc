@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <set>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "image/disk.h"
 #include "image/gc.h"
@@ -19,21 +20,9 @@ namespace {
 
 using What = Finding::What;
 
-constexpr size_t chunk_bytes = 1u << 20;  // hashed in about a millisecond
-constexpr size_t tree_depth_max = 400;    // a descriptor each; deeper trees are not added up
+constexpr size_t tree_depth_max = 400;  // a descriptor each; deeper trees are not added up
 constexpr size_t files_per_turn = 256;
-
-ring::Task<Digest> hash(ring::Loop& loop, const Fd& file, codec::DigestAlgorithm algorithm) {
-  codec::Hasher hasher(algorithm);
-  std::string buffer(chunk_bytes, '\0');
-  for (uint64_t offset = 0;;) {
-    const size_t got = co_await ring::read_at(loop, file, buffer, offset);
-    if (got == 0) break;
-    hasher.update(std::string_view(buffer).substr(0, got));
-    offset += got;
-  }
-  co_return hasher.finish();
-}
+constexpr const char* damaged_index = "index.json.damaged";
 
 // Adds up the content of a tree's files, each hard link once, some at a time.
 class TreeSum {
@@ -118,6 +107,7 @@ class Verifier {
       }
       for (const oci::Descriptor& each : needed) {
         if (store_.has_blob(each) || !reported.insert(each.digest).second) continue;
+        if (!store_.find(image.manifest.digest)) break;  // removed meanwhile
         report(What::BlobMissing,
                cat("blob ", each.digest.text(), " of image ",
                    image.names.empty() ? image.manifest.digest.text() : image.names.front(),
@@ -129,19 +119,45 @@ class Verifier {
  private:
   void report(What what, std::string message) { findings.push_back({what, std::move(message)}); }
 
+  // A repair that fails is part of the finding; only being called off is the end.
   ring::Task<> as_repair(ring::Task<> task) {
-    co_await std::move(task);
-    findings.back().repaired = true;
+    const Result<> done = co_await ring::as_result(std::move(task));
+    if (!done && done.error().kind() == Kind::Cancelled) co_await done;
+    findings.back().repaired = done.has_value();
+    if (!done) findings.back().message += cat(", and is not repaired: ", done.error().message());
   }
 
+  // Others remove blobs and layers while we look: what is gone is no finding.
   ring::Task<> blob(Digest digest) {
     auto opened = store_.open_blob(digest);
-    if (!opened && opened.error().kind() == Kind::NotFound) co_return;
-    const Fd file = co_await std::move(opened);
-    const Digest found = co_await hash(loop_, file, digest.algorithm());
-    if (found == digest) co_return;
-    report(What::BlobDamaged, cat("blob ", digest.text(), " has the content of ", found.text()));
-    if (repair_) co_await as_repair(remove_blob(digest, file));
+    if (!opened) {
+      if (store_.blob_size(digest)) report_unreadable("blob", digest, opened.error());
+      co_return;
+    }
+    const Fd file = *std::move(opened);
+    const Result<Digest> found =
+        co_await ring::as_result(hash_file(loop_, file, digest.algorithm()));
+    if (!found && found.error().kind() == Kind::Cancelled) co_await std::unexpected(found.error());
+    if (found && *found == digest) co_return;
+    if (found) {
+      report(What::BlobDamaged, cat("blob ", digest.text(), " has the content of ", found->text()));
+    } else {
+      report_unreadable("blob", digest, found.error());
+    }
+    if (repair_ && (found || is_damage(found.error()))) {
+      co_await as_repair(remove_blob(digest, file));
+    }
+  }
+
+  void report_unreadable(std::string_view kind, const Digest& digest, const Error& error) {
+    report(kind == "blob" ? What::BlobDamaged : What::LayerDamaged,
+           cat(kind, ' ', digest.text(), " cannot be read: ", error.message()));
+  }
+
+  // The disk's fault; anything else may be read again when there is more memory, say.
+  static bool is_damage(const Error& error) {
+    return error.error_number() == EIO || error.error_number() == EBADMSG ||
+           error.error_number() == EUCLEAN;
   }
 
   ring::Task<> remove_blob(Digest digest, const Fd& file) {
@@ -155,21 +171,38 @@ class Verifier {
   }
 
   ring::Task<> layer(Digest chain) {
-    std::string complaint;
     const auto record = layers_.find_record(chain);
-    auto tree = layers_.open(chain);
-    if (!record) {
-      complaint = "has no readable record";
-    } else if (!tree) {
-      complaint = "has no tree";
-    } else {
-      TreeSum sum = co_await TreeSum::begin(*tree);
-      while (co_await sum.step()) co_await ring::nop(loop_);
-      if (!sum.too_deep && sum.bytes != record->tree_bytes) {
-        complaint = cat("has ", sum.bytes, " bytes in its files instead of ", record->tree_bytes);
+    const auto tree = layers_.open(chain);
+    if (!record || !tree) {
+      if (!layers_.has(chain)) co_return;
+      if (!tree && tree.error().kind() != Kind::NotFound) {
+        report_unreadable("layer", chain, tree.error());
+        co_return;
       }
+      co_await damaged_layer(chain, record ? "has no tree" : "has no readable record");
+      co_return;
     }
-    if (complaint.empty() || !layers_.has(chain)) co_return;
+    const Result<TreeSum> sum = co_await ring::as_result(add_up(*tree));
+    if (!sum && sum.error().kind() == Kind::Cancelled) co_await std::unexpected(sum.error());
+    // It was removed, and may have been made again.
+    const std::string tree_path = cat(chain.hex(), "/tree");
+    if (!is_still_named(*tree, store_.layers_directory(), tree_path.c_str())) co_return;
+    if (!sum) {
+      report_unreadable("layer", chain, sum.error());
+      if (repair_ && is_damage(sum.error())) co_await as_repair(layers_.remove(loop_, chain));
+    } else if (!sum->too_deep && sum->bytes != record->tree_bytes) {
+      co_await damaged_layer(
+          chain, cat("has ", sum->bytes, " bytes in its files instead of ", record->tree_bytes));
+    }
+  }
+
+  ring::Task<TreeSum> add_up(const Fd& tree) {
+    TreeSum sum = co_await TreeSum::begin(tree);
+    while (co_await sum.step()) co_await ring::nop(loop_);
+    co_return sum;
+  }
+
+  ring::Task<> damaged_layer(Digest chain, std::string complaint) {
     report(What::LayerDamaged, cat("layer ", chain.text(), " ", complaint));
     if (repair_) co_await as_repair(layers_.remove(loop_, chain));
   }
@@ -177,14 +210,23 @@ class Verifier {
   // Every image that we have a record of, without its names: those are lost.
   ring::Task<> rebuild_index() {
     const StoreLock held = co_await store_.lock(loop_, Store::LockKind::Exclusive);
+    if (store_.read_index()) co_return;  // somebody else was quicker
     IndexFile index;
     const std::vector<std::string> names = co_await list_directory(store_.images_directory());
     for (const std::string& name : names) {
       const auto record = store_.find_record(digest_from_name(name));
       if (record && store_.has_blob(record->descriptor)) index.tag({record->descriptor, {}, {}});
     }
-    co_await rename_between(store_.content_directory(), "index.json", store_.content_directory(),
-                            "index.json.damaged");
+    // A second name for the damaged one: at no moment is there none, which who opens the store then
+    // would take for a new store's.
+    const int content = store_.content_directory().get();
+    if (::unlinkat(content, damaged_index, 0) < 0 && errno != ENOENT) {
+      co_await fail_errno(errno, cat("unlink '", damaged_index, "'"));
+    }
+    if (::linkat(content, "index.json", content, damaged_index, 0) < 0 && errno != ENOENT) {
+      co_await fail_errno(errno, cat("link '", damaged_index, "'"));
+    }
+    fault_point("index.set_aside");
     co_await store_.write_index(loop_, held, index);
   }
 

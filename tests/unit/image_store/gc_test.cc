@@ -1,6 +1,8 @@
 #include "image/gc.h"
 
+#include <linux/capability.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <ctime>
 
@@ -62,6 +64,40 @@ TEST_F(StoreTest, roots_of_the_caller_and_of_containers_stay) {
   // A lowest layer that was never compressed has its chain's digest.
   EXPECT_EQ(done.blobs, 3u) << "a container needs no blobs";
   EXPECT_TRUE(store().has_blob(by_caller.record.descriptor));
+}
+
+TEST_F(StoreTest, a_mounted_image_stays_whole) {
+  const MadeImage made = add({"one", "two"}, "a");
+  ASSERT_EQ(::mkdir(in_store("containers").c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(in_store("containers/mount").c_str(), 0700), 0);
+  write("containers/mount/base", made.record.descriptor.digest.text());
+  ASSERT_TRUE(run(store().remove(loop(), made.record.descriptor.digest)));
+  const Collected done = collected();
+  EXPECT_EQ(done.blobs + done.layers, 0u);
+  EXPECT_TRUE(store().find_record(made.record.descriptor.digest));
+  // Without its record nobody knows what it needs.
+  write(cat("images/", made.record.descriptor.digest.hex()), "");
+  EXPECT_NE(collected().kept_all_because, "");
+  ASSERT_EQ(::rename(in_store("containers/mount").c_str(), in_store("containers/.trash-1").c_str()),
+            0);
+  EXPECT_EQ(collected().blobs, 4u) << "what is to be deleted needs nothing";
+  EXPECT_TRUE(names_in("containers").empty());
+}
+
+TEST_F(StoreTest, what_is_no_container_is_left_alone) {
+  ASSERT_EQ(::mkdir(in_store("containers").c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(in_store("containers/web").c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(in_store("containers/.trash-left").c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(in_store("containers/.trash-held").c_str(), 0700), 0);
+  write("containers/stray", "x");
+  write("containers/.trash-left/file", "x");
+  const Fd held = sys::open_at(sys::working_directory, in_store("containers/.trash-held").c_str(),
+                               O_RDONLY | O_DIRECTORY)
+                      .value();
+  ASSERT_TRUE(image::try_lock(held).value());
+  const auto done = run(image::collect(loop(), store()));
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(names_in("containers"), sorted({"stray", "web", ".trash-held"}));
 }
 
 TEST_F(StoreTest, a_lease_protects_until_it_ends) {
@@ -310,6 +346,95 @@ TEST_F(StoreTest, a_layer_without_its_record_or_tree_is_damaged) {
   EXPECT_EQ(findings().size(), 2u);
   EXPECT_EQ(findings(true).size(), 2u);
   EXPECT_TRUE(findings().empty());
+}
+
+// Whoever may read anything reads nothing that is closed to all, once without capabilities.
+void drop_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2] = {};
+  if (::syscall(SYS_capset, &header, none) != 0) ::_exit(9);
+}
+
+TEST_F(StoreTest, what_cannot_be_read_is_a_finding_and_not_the_end) {
+  const MadeImage made = add({"one", "two"}, "a");
+  const Digest& blob = made.record.manifest.layers[0].digest;
+  const Digest& other = made.record.manifest.layers[1].digest;
+  write(cat("content/blobs/sha256/", other.hex()), "owt");
+  const std::string inside = in_store(cat("layers/", made.chains[0].hex(), "/tree/inside"));
+  ASSERT_EQ(::mkdir(inside.c_str(), 0), 0);
+  write(cat("layers/", made.chains[1].hex(), "/tree/content"), "");
+  ASSERT_EQ(::chmod(in_store(cat("content/blobs/sha256/", blob.hex())).c_str(), 0), 0);
+  const std::string report = directory_ + "/findings";
+  const pid_t pid = start_process([&] {
+    drop_capabilities();
+    const auto own_loop = open_loop();
+    auto own_store = image::Store::open(path_);
+    if (!own_store) return 2;
+    const auto found = own_loop->run(image::verify(*own_loop, *own_store, true));
+    if (!found) ::fprintf(stderr, "%s\n", found.error().message().c_str());
+    if (!found) return 1;
+    std::string lines;
+    for (const auto& each : *found) lines += cat(each.message, each.repaired ? "!\n" : "\n");
+    return sys::replace_file_at(AT_FDCWD, report.c_str(), lines, 0600) ? 0 : 3;
+  });
+  ASSERT_EQ(wait_for(pid), 0);
+  const std::string lines = sys::read_file_at(AT_FDCWD, report.c_str(), 1u << 20).value();
+  EXPECT_NE(lines.find(cat("blob ", blob.text(), " cannot be read: ")), std::string::npos) << lines;
+  EXPECT_NE(lines.find(cat("layer ", made.chains[0].text(), " cannot be read: ")),
+            std::string::npos)
+      << lines;
+  EXPECT_NE(lines.find("instead of 3!\n"), std::string::npos) << lines;
+  EXPECT_NE(lines.find(cat(digest_of("owt").text(), "!\n")), std::string::npos) << lines;
+  EXPECT_TRUE(store().has_blob(blob, 3)) << "nobody knows that it is damaged";
+  EXPECT_FALSE(store().has_blob(other, 3));
+}
+
+// Goal: verification beside removals and pulls finds nothing. Method: a process adds and removes an
+// image of a layer with many files while this one looks.
+TEST_F(StoreTest, what_is_removed_meanwhile_is_no_finding) {
+  const MadeImage made = make_image({"one", "two"});
+  const pid_t pid = start_process([&] {
+    const auto own_loop = open_loop();
+    auto own_store = image::Store::open(path_);
+    image::Layers layers(*own_store);
+    for (;;) {
+      if (!own_loop->run(store_image(*own_loop, *own_store, made, "a"))) return 1;
+      if (!own_loop->run(own_store->remove(*own_loop, made.record.descriptor.digest))) return 2;
+      if (!own_loop->run(image::collect(*own_loop, *own_store))) return 3;
+    }
+    return 0;
+  });
+  for (int round = 0; round < 300 && !HasFailure(); ++round) {
+    const auto found = run(image::verify(loop(), store()));
+    EXPECT_TRUE(found) << found.error().message();
+    if (found) EXPECT_TRUE(found->empty()) << found->front().message;
+  }
+  ::kill(pid, SIGKILL);
+  EXPECT_TRUE(WIFSIGNALED(wait_for(pid)));
+}
+
+// Goal: at no moment of a repair is the index missing: who opens the store then would make an empty
+// one. Method: a process that is killed after each step of it.
+TEST_F(StoreTest, an_index_is_repaired_without_ever_being_missing) {
+  add({"one"}, "a");
+  for (const char* fault :
+       {"kill:index.set_aside", "kill:index.written", "kill:index.synced", "kill:index.renamed"}) {
+    write("content/index.json", "damaged");
+    const pid_t pid = start_process(
+        [&] {
+          const auto own_loop = open_loop();
+          auto own_store = image::Store::open(path_);
+          (void)own_loop->run(image::verify(*own_loop, *own_store, true));
+          return 0;
+        },
+        fault);
+    ASSERT_TRUE(WIFSIGNALED(wait_for(pid))) << fault;
+    EXPECT_NE(read("content/index.json"), "") << fault;
+    EXPECT_EQ(read("content/index.json.damaged"), "damaged") << fault;
+    reopen();
+    (void)findings(true);
+    EXPECT_EQ(store().images().value().size(), 1u) << fault;
+  }
 }
 
 }  // namespace

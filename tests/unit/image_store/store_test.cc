@@ -180,6 +180,27 @@ TEST_F(StoreTest, takes_over_nothing_but_a_file_of_that_size_in_the_workspace) {
   EXPECT_TRUE(names_in("content/blobs/sha256").empty());
 }
 
+TEST_F(StoreTest, takes_over_nothing_under_a_foreign_digest) {
+  auto workspace = store().make_workspace();
+  ASSERT_TRUE(workspace);
+  const int directory = workspace->directory().get();
+  const std::string large((5u << 20) + 3, 'x');
+  ASSERT_TRUE(sys::replace_file_at(directory, "evil", "evil!", 0644));
+  ASSERT_TRUE(sys::replace_file_at(directory, "large", large, 0644));
+  for (const auto algorithm : {codec::DigestAlgorithm::Sha256, codec::DigestAlgorithm::Sha512}) {
+    const Digest victim = codec::digest_of("hello", algorithm);
+    const auto adopted = run(store().adopt_blob(loop(), *workspace, "evil", victim, 5));
+    ASSERT_FALSE(adopted);
+    EXPECT_EQ(adopted.error().kind(), Kind::Internal);
+    EXPECT_FALSE(store().has_blob(victim, 5));
+  }
+  std::string other = large;
+  other.back() = 'y';
+  EXPECT_FALSE(
+      run(store().adopt_blob(loop(), *workspace, "large", digest_of(other), large.size())));
+  EXPECT_TRUE(run(store().adopt_blob(loop(), *workspace, "large", digest_of(large), large.size())));
+}
+
 // Goal: a gc that takes a workspace before it is locked is no error. Method: a process that removes
 // every workspace as soon as it sees it, as long as nobody has its lock.
 TEST_F(StoreTest, a_workspace_that_is_taken_before_it_is_locked_is_made_again) {
