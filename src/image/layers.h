@@ -66,7 +66,7 @@ class Layers {
 // Gives directories that no entry described what they have in the layers below: owner, mode, times,
 // xattrs. `directories` are paths inside `tree`, parents first, "" or "." being the tree itself;
 // `lower` are the trees below, lowest first, seen as overlayfs would: what a whiteout, an opaque
-// directory or a file hides is not there. No link is followed. Each is fsynced.
+// directory or a file hides is not there. No link is followed. In the end all is on disk.
 ring::Task<> apply_implied(ring::Loop& loop, const Fd& tree, std::vector<std::string> directories,
                            std::span<const Fd* const> lower);
 

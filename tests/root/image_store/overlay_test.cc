@@ -267,6 +267,47 @@ TEST_F(Implied, takes_nothing_that_could_not_be_seen) {
   }
 }
 
+ring::Task<> count_turns(ring::Loop& loop, bool& ended, int& turns) {
+  while (!ended) {
+    co_await ring::sleep_for(loop, std::chrono::milliseconds(0));
+    ++turns;
+  }
+}
+ring::Task<> apply_then(ring::Loop& loop, const Fd& tree, std::vector<std::string> directories,
+                        std::vector<const Fd*> lower, bool& ended) {
+  const Result<> done =
+      co_await ring::as_result(image::apply_implied(loop, tree, std::move(directories), lower));
+  ended = true;
+  co_await done;
+}
+ring::Task<> apply_beside(ring::Loop& loop, const Fd& tree, std::vector<std::string> directories,
+                          std::vector<const Fd*> lower, int& turns) {
+  bool ended = false;
+  ring::Scope scope(loop, [](const Error& error) { ADD_FAILURE() << error.message(); });
+  scope.start(apply_then(loop, tree, std::move(directories), std::move(lower), ended));
+  scope.start(count_turns(loop, ended, turns));
+  co_await scope.join();
+}
+
+TEST_F(Implied, many_directories_leave_the_loop_its_turns) {
+  constexpr int count = 3000;
+  const Fd low = directory("low"), tree = directory("tree");
+  std::vector<std::string> paths;
+  for (int at = 0; at < count; ++at) {
+    paths.push_back(cat("d", at));
+    make(low, paths.back().c_str(), 0710, 5, 500);
+    make(tree, paths.back().c_str(), 0755, 0, 1);
+  }
+  const auto loop = open_loop();
+  int turns = 0;
+  const auto done = loop->run(apply_beside(*loop, tree, paths, {&low}, turns));
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_GE(turns, 10);
+  for (const std::string& path : paths) {
+    ASSERT_EQ(look(tree, path.c_str()), cat(0710, " 5 5 500")) << path;
+  }
+}
+
 TEST_F(Implied, never_leaves_the_tree) {
   const Fd low = directory("low"), tree = directory("tree");
   make(low, "d", 0700, 7, 100);
