@@ -57,8 +57,9 @@ struct Exchange {
   uint64_t sent = 0;
   bool head_told = false;
   bool body_cut = false;     // of an error: enough of it is here
-  bool any_address = false;  // link-local ones too
-  bool address_refused = false;
+  bool any_address = false;  // home's, or a proxy's: the user named it
+  Reach home_reach = Reach::Public;
+  std::optional<Reach> refused_reach;
 
   size_t stop(Error error) {
     if (!refused) refused = std::move(error);
@@ -165,9 +166,12 @@ int progress_callback(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t
 }
 curl_socket_t socket_callback(void* self, curlsocktype, curl_sockaddr* address) {
   auto* exchange = static_cast<Exchange*>(self);
-  if (!exchange->any_address && is_link_local_address(&address->addr)) {
-    exchange->address_refused = true;
-    return CURL_SOCKET_BAD;
+  if (!exchange->any_address) {
+    const Reach reach = reach_of(&address->addr);
+    if (!may_send(exchange->home_reach, reach)) {
+      exchange->refused_reach = reach;
+      return CURL_SOCKET_BAD;
+    }
   }
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
@@ -198,6 +202,7 @@ struct Client::State {
   ClientOptions options;
   std::unique_ptr<CURL, EasyCleanup> easy;
   char words[CURL_ERROR_SIZE] = {};
+  std::optional<Reach> home_reach;  // nothing: it has not answered yet
 
   template <class Value>
   void set(CURLoption option, Value value) {
@@ -214,6 +219,10 @@ struct Client::State {
   void configure_trust(const Url& url);
   void configure_body(const Request& request);
   Result<Response> once(const Request& request);
+  const std::string& proxy_for(const Url& url) const;
+  Result<> check_place(const Url& url) const;
+  void learn_home_reach(bool proxied);
+  Error refusal(const Url& url, Reach reach) const;
   Error explain(CURLcode code, const Exchange& exchange) const;
 };
 
@@ -231,10 +240,62 @@ void Client::State::configure_trust(const Url& url) {
     set_blob(CURLOPT_SSLCERT_BLOB, options.client_certificate_pem);
     set_blob(CURLOPT_SSLKEY_BLOB, options.client_key_pem);
   }
-  // An explicit empty string keeps libcurl from reading the environment.
-  const std::string& proxy = url.secure() ? options.https_proxy : options.http_proxy;
-  set(CURLOPT_PROXY, is_loopback(url.host) ? "" : proxy.c_str());
-  set(CURLOPT_NOPROXY, options.no_proxy.c_str());
+  // Explicit empty strings keep libcurl from reading the environment.
+  set(CURLOPT_PROXY, proxy_for(url).c_str());
+  set(CURLOPT_NOPROXY, "");
+}
+
+const std::string& Client::State::proxy_for(const Url& url) const {
+  static const std::string none;
+  if (is_loopback(url.host) || is_listed(url.host, options.no_proxy)) return none;
+  return url.secure() ? options.https_proxy : options.http_proxy;
+}
+
+Error Client::State::refusal(const Url& url, Reach reach) const {
+  if (reach == Reach::Forbidden) {
+    return {
+        Kind::Denied,
+        cat("'", url.host, "' has a link-local or metadata address, to which nobody may send us")};
+  }
+  return {Kind::Denied, cat("'", url.host, "' has an address ",
+                            reach == Reach::Loopback ? "of this machine" : "in a private network",
+                            ", to which '", options.home.host, "' may not send us")};
+}
+
+// Whether another place than home may be asked at all. Addresses that names lead to are checked as
+// sockets are opened; a proxy opens them where we do not see it, so names are looked up for it
+// here.
+Result<> Client::State::check_place(const Url& url) const {
+  if (options.home.secure() && !url.secure()) {
+    return fail(Kind::Denied, cat("'", options.home.host, "' sends us on without TLS, to ",
+                                  url.origin(), ": refused"));
+  }
+  std::optional<Reach> reach = reach_of_literal(url.host);
+  if (!reach && !proxy_for(url).empty()) {
+    if (const auto range = reach_of_name(url.host)) reach = range->most;
+  }
+  if (reach && !may_send(home_reach.value_or(Reach::Public), *reach)) {
+    return std::unexpected(refusal(url, *reach));
+  }
+  return {};
+}
+
+// Once home has been public it stays so: a name may lead to another place each time it is asked.
+void Client::State::learn_home_reach(bool proxied) {
+  std::optional<Reach> reach;
+  if (!proxied) {
+    const char* address = nullptr;
+    const CURLcode code = ::curl_easy_getinfo(easy.get(), CURLINFO_PRIMARY_IP, &address);
+    if (code == CURLE_OK && address != nullptr) reach = reach_of_literal(address);
+  } else if (home_reach) {
+    return;  // one look-up is enough
+  } else {
+    reach = reach_of_literal(options.home.host);
+    if (!reach) {
+      if (const auto range = reach_of_name(options.home.host)) reach = range->least;
+    }
+  }
+  home_reach = std::min(home_reach.value_or(Reach::Forbidden), reach.value_or(Reach::Public));
 }
 
 void Client::State::configure_body(const Request& request) {
@@ -291,10 +352,7 @@ void Client::State::configure(Exchange& exchange) {
 }
 
 Error Client::State::explain(CURLcode code, const Exchange& exchange) const {
-  if (exchange.address_refused) {
-    return {Kind::Denied, cat("'", exchange.request.url.host,
-                              "' has a link-local address, to which nobody may send us")};
-  }
+  if (exchange.refused_reach) return refusal(exchange.request.url, *exchange.refused_reach);
   const std::string said =
       plain_words(words[0] != '\0' ? words : ::curl_easy_strerror(code), CURL_ERROR_SIZE);
   if (code == CURLE_OPERATION_TIMEDOUT && said.starts_with("Operation too slow")) {
@@ -305,11 +363,11 @@ Error Client::State::explain(CURLcode code, const Exchange& exchange) const {
 
 Result<Response> Client::State::once(const Request& request) {
   Exchange exchange{.request = request};
-  exchange.any_address = same_origin(request.url, options.home);
-  if (!exchange.any_address && is_link_local(request.url.host)) {
-    exchange.address_refused = true;
-    return std::unexpected(explain(CURLE_OK, exchange));
-  }
+  const bool at_home = same_origin(request.url, options.home);
+  const bool proxied = !proxy_for(request.url).empty();
+  if (!at_home) TRY(check_place(request.url));
+  exchange.any_address = at_home || proxied;
+  exchange.home_reach = home_reach.value_or(Reach::Public);
   configure(exchange);
   std::unique_ptr<curl_slist, ListCleanup> list;
   const auto add = [&](const std::string& line) {
@@ -325,6 +383,7 @@ Result<Response> Client::State::once(const Request& request) {
   const CURLcode code = ::curl_easy_perform(easy.get());
   // The lists and callbacks named above go out of scope; the handle must not remember them.
   const Error explained = explain(code, exchange);
+  if (at_home && exchange.response.status != 0) learn_home_reach(proxied);
   ::curl_easy_reset(easy.get());
   if (exchange.refused) return std::unexpected(std::move(*exchange.refused));
   if (code != CURLE_OK && !exchange.body_cut) return std::unexpected(explained);
@@ -380,7 +439,9 @@ Result<Request> redirected(const Request& from, const Response& answer) {
   }
   if (!same_origin(next.url, answer.url)) {
     next.authorization.clear();
-    if (!next.body.empty()) {
+    // What changes or deletes something is meant for the server that was asked; a file's bytes have
+    // a digest and may be stored elsewhere.
+    if (!next.body.empty() || (!reads && next.file == nullptr)) {
       return fail(Kind::Denied,
                   cat("redirect of a ", from.method, " to ", next.url.origin(), " refused"));
     }
@@ -403,7 +464,16 @@ bool well_formed(const Request& request) {
 Result<Response> Client::perform(const Request& request) {
   if (!well_formed(request)) return fail(Kind::Invalid, "a header of the request has line breaks");
   Request current = request;
+  const auto begin = std::chrono::steady_clock::now();
   for (size_t hops = 0;; ++hops) {
+    if (hops > 0 && request.total_max.count() > 0) {
+      const auto gone = std::chrono::duration_cast<std::chrono::milliseconds>(
+          std::chrono::steady_clock::now() - begin);
+      if (gone >= request.total_max) {
+        return fail(Kind::Unavailable, cat(request.url.origin(), ": redirects take too long"));
+      }
+      current.total_max = request.total_max - gone;
+    }
     Response response = TRY(state_->once(current).context([&] {
       return cat(current.method, " ", current.url.scheme, "://", current.url.authority());
     }));

@@ -1,7 +1,8 @@
 // An HTTP/1.1 client for one server and the places it sends us to, over libcurl. It blocks, keeps
 // connections, and bounds everything a server can make long: headers, bodies, redirects, time.
-// It follows redirects itself: never from https to http, never to link-local addresses (clouds keep
-// their metadata there), and what is secret stays with the origin it was meant for.
+// It follows redirects itself. Nothing goes from https to http, or to link-local addresses (clouds
+// keep their metadata there), or from a public server to a private address or this machine; what is
+// secret stays with the origin it was meant for.
 #pragma once
 
 #include <chrono>
@@ -71,9 +72,10 @@ struct Request {
   bool has_body = false;  // even if it is empty
 
   size_t redirects = redirects_max;
-  size_t body_bytes_max = 0;               // of a body without a sink
-  std::chrono::milliseconds total_max{0};  // 0: as long as it does not stall
-  std::chrono::seconds stall_max{0};       // 0: the client's
+  size_t body_bytes_max = 0;  // of a body without a sink
+  // With all its redirects; 0: as long as it does not stall.
+  std::chrono::milliseconds total_max{0};
+  std::chrono::seconds stall_max{0};  // 0: the client's
 
   // For a response whose status is 2xx: its head, before any of its body; then the body in pieces.
   // An error ends the request and is what perform() returns.

@@ -1,16 +1,11 @@
 #include "http/url.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
 
-#include <array>
-#include <cstring>
 #include <memory>
 
 #include "base/text.h"
 #include "codec/json.h"
-#include "http/address.h"
 
 namespace nacelle::http {
 
@@ -91,24 +86,6 @@ Result<Url> read(const Handle& handle, std::string_view text) {
   return url;
 }
 
-bool is_address(std::string_view host, sockaddr_storage& out) {
-  std::string text(host);
-  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
-  text = text.substr(0, text.find('%'));  // a zone
-  std::memset(&out, 0, sizeof out);
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&out);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&out);
-  if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    return true;
-  }
-  if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string Url::authority() const {
@@ -156,43 +133,6 @@ std::string percent_encoded(std::string_view text) {
     }
   }
   return out;
-}
-
-bool is_link_local_address(const sockaddr* address) {
-  std::array<uint8_t, 16> bytes{};
-  if (address->sa_family == AF_INET6) {
-    std::memcpy(bytes.data(), &reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr, 16);
-  } else if (address->sa_family == AF_INET) {
-    bytes[10] = bytes[11] = 0xff;
-    std::memcpy(bytes.data() + 12, &reinterpret_cast<const sockaddr_in*>(address)->sin_addr, 4);
-  } else {
-    return false;
-  }
-  static constexpr std::array<uint8_t, 12> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  static constexpr std::array<uint8_t, 12> translated{0, 0x64, 0xff, 0x9b};  // RFC 6052
-  static constexpr std::array<uint8_t, 16> amazon{0xfd, 0x00, 0x0e, 0xc2, 0, 0, 0, 0,
-                                                  0,    0,    0,    0,    0, 0, 2, 0x54};
-  const bool holds_v4 = std::memcmp(bytes.data(), mapped.data(), 12) == 0 ||
-                        std::memcmp(bytes.data(), translated.data(), 12) == 0;
-  if (holds_v4) return bytes[12] == 169 && bytes[13] == 254;
-  return (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) || bytes == amazon;
-}
-
-bool is_link_local(std::string_view host) {
-  sockaddr_storage address;
-  return is_address(host, address) &&
-         is_link_local_address(reinterpret_cast<const sockaddr*>(&address));
-}
-
-bool is_loopback(std::string_view host) {
-  if (host == "localhost" || host.ends_with(".localhost")) return true;
-  sockaddr_storage address;
-  if (!is_address(host, address)) return false;
-  if (address.ss_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address);
-    return (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
-  }
-  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr) != 0;
 }
 
 }  // namespace nacelle::http

@@ -42,10 +42,10 @@ bool same_origin(const Url& a, const Url& b);
 // Everything but letters, digits and -._~ as %XX.
 std::string percent_encoded(std::string_view text);
 
-// An address literal in 169.254.0.0/16 or fe80::/10 (also written as ::ffff:169.254.x.x), or the
-// other addresses at which clouds keep their metadata. No name is looked up.
+// An address literal that is link-local (169.254.0.0/16, fe80::/10) or one of the other addresses
+// at which clouds keep their metadata, in whatever form. No name is looked up.
 bool is_link_local(std::string_view host);
-// localhost, *.localhost, 127.0.0.0/8 or ::1.
+// localhost, *.localhost, or a literal that means this machine: 127.0.0.0/8, ::1, 0.0.0.0, ::.
 bool is_loopback(std::string_view host);
 
 }  // namespace nacelle::http

@@ -101,7 +101,7 @@ class BlobUpload {
       return fail(Kind::Invalid, cat(what_, ": the registry does not say where to send it"));
     }
     http::Url url = TRY(http::join_url(response.url, location).context(what_));
-    if (response.url.secure() && !url.secure()) {
+    if ((response.url.secure() || endpoint_.home().secure()) && !url.secure()) {
       return fail(Kind::Denied, cat(what_, ": the registry wants it sent without TLS, to ",
                                     url.origin(), ": refused"));
     }
@@ -109,9 +109,14 @@ class BlobUpload {
     return {};
   }
 
-  // A courtesy: registries end forgotten uploads themselves.
+  // A courtesy: registries end forgotten uploads themselves. Elsewhere nothing is deleted on a
+  // registry's word.
   void abandon_session() {
     if (!session_) return;
+    if (!http::same_origin(*session_, endpoint_.home())) {
+      session_.reset();
+      return;
+    }
     (void)endpoint_.ask(bare("DELETE", std::move(*session_)));
     session_.reset();
   }

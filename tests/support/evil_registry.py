@@ -195,6 +195,8 @@ redirects = {
     "metadata-name": lambda c: "http://metadata.test/latest/meta-data/",
     "metadata-6": lambda c: "http://[fe80::1]/", "metadata-mapped": lambda c: "http://[::ffff:a9fe:a9fe]/",
     "metadata-number": lambda c: "http://2852039166/", "metadata-hex": lambda c: "http://0xa9fea9fe/",
+    "inside-number": lambda c: f"http://2130706433:{port}/v2/good/manifests/latest",
+    "inside-network": lambda c: "http://[::ffff:10.0.0.1]/",
     "file": lambda c: "file:///etc/passwd", "gopher": lambda c: "gopher://localhost:1/x",
     "nonsense": lambda c: "http://[::1", "empty-host": lambda c: "http://?x",
     "password": lambda c: "http://user:secret@localhost:1/", "long": lambda c: "/" + "a" * 20000,
@@ -352,7 +354,7 @@ def upload(c, how):
         if how in locations and locations[how] is None:
             return c.answer(202)
         where = locations.get(how, f"/v2/{how}/blobs/uploads/one?state=a%20b")
-        if how == "basic-upload-elsewhere":
+        if how in ("basic-upload-elsewhere", "upload-away"):
             where = f"{other}/v2/upload/blobs/uploads/one"
         return c.answer(202, Location=where)
     if c.method == "DELETE":

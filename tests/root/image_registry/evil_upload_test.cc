@@ -73,6 +73,49 @@ TEST(EvilUpload, to_another_host_goes_without_credentials) {
   EXPECT_FALSE(log.contains("Basic")) << log;
 }
 
+// Method: each refused mount begins an upload at the other server, to be abandoned for the next.
+TEST(EvilUpload, at_another_host_is_never_deleted) {
+  EvilRegistries& evil = EvilRegistries::get();
+  RegistryOpenRequest request = to(evil.url(), "upload-away");
+  request.mount_from = {"a/one", "a/two", "a/three"};
+  const auto reply = push_layer(request);
+  ASSERT_TRUE(reply) << reply.error().message();
+  EXPECT_TRUE(evil.log("first").contains("from=a%2Fthree"));
+  EXPECT_FALSE(evil.log("other").contains("DELETE")) << evil.log("other");
+  // At home it is.
+  request = to(evil.url(), "upload");
+  request.mount_from = {"a/one", "a/two"};
+  ASSERT_TRUE(push_layer(request));
+  EXPECT_TRUE(evil.log("first").contains("DELETE /v2/upload/blobs/uploads/one"));
+}
+
+// Method: the same servers, whose first one answers at an address of the internet now; what it
+// names is on this machine.
+TEST(EvilUpload, and_all_else_stays_outside_when_the_registry_is_outside) {
+  EvilRegistries& evil = EvilRegistries::get();
+  const auto added = test::run({"ip", "address", "add", "198.51.100.7/32", "dev", "lo"});
+  ASSERT_TRUE(added.ok()) << added.text();
+  const std::string outside = "http://198.51.100.7:7001";
+  ASSERT_TRUE(open_job(to(outside, "good"))->fetch(FetchManifestRequest{"latest"}));
+  for (const char* how : {"elsewhere", "bearer", "inside-number", "inside-network"}) {
+    const auto reply = open_job(to(outside, how))->fetch(FetchManifestRequest{"latest"});
+    if (reply) {
+      ADD_FAILURE() << how << " was accepted";
+      continue;
+    }
+    expect_refusal(reply.error(), Kind::Denied, "may not send us", how);
+  }
+  const std::string before = evil.log("other");
+  RegistryOpenRequest request = to(outside, "basic-upload-elsewhere");
+  request.endpoints[0].username = "user";
+  request.endpoints[0].password = "secret";
+  const auto reply = push_layer(request);
+  ASSERT_FALSE(reply);
+  expect_refusal(reply.error(), Kind::Denied, "an address of this machine", "upload");
+  EXPECT_EQ(evil.log("other"), before);
+  EXPECT_TRUE(test::run({"ip", "address", "del", "198.51.100.7/32", "dev", "lo"}).ok());
+}
+
 TEST(EvilUpload, of_a_file_that_is_shorter_than_said_fails) {
   EvilRegistries& evil = EvilRegistries::get();
   RegistryOpenRequest request = to(evil.url(), "upload");

@@ -94,11 +94,15 @@ TEST(Url, has_an_origin_that_others_do_not_share) {
 TEST(Url, knows_addresses_that_are_nobodys_business) {
   for (const char* host :
        {"169.254.169.254", "169.254.0.1", "[fe80::1]", "[febf::1]", "[fe80::1%eth0]",
-        "[::ffff:169.254.1.1]", "[64:ff9b::a9fe:a9fe]", "[fd00:ec2::254]"}) {
+        "[::ffff:169.254.1.1]", "[64:ff9b::a9fe:a9fe]", "[fd00:ec2::254]", "100.100.100.200",
+        "192.0.0.192", "[::169.254.169.254]", "[::ffff:0:169.254.169.254]", "[2002:a9fe:a9fe::1]",
+        "[2002:6464:64c8::]", "[::ffff:192.0.0.192]", "[64:ff9b:1::a9fe:a9fe]",
+        "[2001:0:1:2:3:4:5601:5601]"}) {
     EXPECT_TRUE(is_link_local(host)) << host;
   }
   for (const char* host : {"169.253.1.1", "169.255.1.1", "10.0.0.1", "[fec0::1]", "[fd00:ec2::253]",
-                           "example.com", "", "[", "169.254.169.254.example.com"}) {
+                           "100.100.100.201", "192.0.0.193", "[2002:808:808::1]", "example.com", "",
+                           "[", "169.254.169.254.example.com"}) {
     EXPECT_FALSE(is_link_local(host)) << host;
   }
   for (const char* host : {"localhost", "127.0.0.1", "127.9.9.9", "[::1]", "a.localhost"}) {
