@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -56,10 +57,11 @@ Result<> raise_oom_score() {
   return {};
 }
 
-Result<> limit(const char* name, __rlimit_resource resource, uint64_t value) {
+Result<> limit(const char* name, __rlimit_resource resource, uint64_t value, uint64_t grace = 0) {
+  uint64_t hard = value + grace;
   rlimit now{};
-  if (::getrlimit(resource, &now) == 0 && now.rlim_max < value) value = now.rlim_max;
-  const rlimit wanted{.rlim_cur = value, .rlim_max = value};
+  if (::getrlimit(resource, &now) == 0 && now.rlim_max < hard) hard = now.rlim_max;
+  const rlimit wanted{.rlim_cur = std::min(value, hard), .rlim_max = hard};
   if (::setrlimit(resource, &wanted) < 0) return fail_errno(errno, cat("setrlimit ", name));
   return {};
 }
@@ -74,12 +76,35 @@ Result<uint64_t> address_space_bytes() {
   return *pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-Result<> set_limits(uint64_t memory_bytes_max) {
+// The first process of a pid namespace gets only signals that it handles. At the hard limit,
+// whatever it handles, comes SIGKILL.
+Result<> limit_time(uint64_t seconds) {
+  struct sigaction action{};
+  action.sa_handler = [](int) { ::_exit(exit_out_of_time); };
+  if (::sigaction(SIGXCPU, &action, nullptr) < 0) return fail_errno(errno, "sigaction SIGXCPU");
+  sigset_t of_time;
+  sigemptyset(&of_time);
+  sigaddset(&of_time, SIGXCPU);
+  if (::sigprocmask(SIG_UNBLOCK, &of_time, nullptr) < 0) return fail_errno(errno, "sigprocmask");
+  return limit("CPU", RLIMIT_CPU, seconds, cpu_seconds_grace);
+}
+
+Result<> set_limits(const SandboxOptions& options) {
   TRY(limit("CORE", RLIMIT_CORE, 0));
   TRY(limit("NOFILE", RLIMIT_NOFILE, open_files_max));
-  TRY(limit("CPU", RLIMIT_CPU, cpu_seconds_max));
-  if (is_sanitized || memory_bytes_max == 0) return {};
-  return limit("AS", RLIMIT_AS, TRY(address_space_bytes()) + memory_bytes_max);
+  TRY(limit_time(options.cpu_seconds_max));
+  if (is_sanitized || options.memory_bytes_max == 0) return {};
+  return limit("AS", RLIMIT_AS, TRY(address_space_bytes()) + options.memory_bytes_max);
+}
+
+// What stands at 0 to 2 is the host's device, whose mode and attributes anyone who holds it and
+// may could change. An empty file that nobody else has takes its place.
+Result<> replace_standard_descriptors() {
+  const Fd empty = TRY(sys::make_sealed_memory_file("nacelle-worker-empty", "", false));
+  for (int number = 0; number < 3; ++number) {
+    if (::dup2(empty.get(), number) < 0) return fail_errno(errno, "dup2");
+  }
+  return {};
 }
 
 Result<> set_mount_attributes(const Fd& mount, uint64_t attributes, uint64_t propagation) {
@@ -99,13 +124,13 @@ constexpr uint64_t quiet_attributes =
 
 // The directory as a mount of its own, not attached anywhere yet. Before the mount namespace is
 // left, since only its own mounts can be cloned.
-Result<Fd> clone_root(const Fd& root, WorkerKind kind) {
+Result<Fd> clone_root(const Fd& root, bool read_only) {
   const long tree = sys::call(SYS_open_tree, root.get(), static_cast<const char*>(""),
                               AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
   if (tree < 0) return fail_errno(static_cast<int>(-tree), "open_tree of the root");
   Fd mount(static_cast<int>(tree));
   // Devices can still be made under nodev, only not opened.
-  const uint64_t reading = kind == WorkerKind::Pack ? MOUNT_ATTR_RDONLY : 0;
+  const uint64_t reading = read_only ? MOUNT_ATTR_RDONLY : 0;
   TRY(set_mount_attributes(mount, quiet_attributes | reading, MS_PRIVATE));
   return mount;
 }
@@ -240,8 +265,6 @@ constexpr Calls calls_of_all = {SCMP_SYS(read),
                                 SCMP_SYS(getegid),
                                 SCMP_SYS(sendmsg),
                                 SCMP_SYS(recvmsg),
-                                SCMP_SYS(memfd_create),
-                                SCMP_SYS(fcntl),
                                 SCMP_SYS(dup),
                                 SCMP_SYS(poll),
                                 SCMP_SYS(ppoll),
@@ -296,14 +319,18 @@ constexpr Calls calls_of_pack = {SCMP_SYS(fgetxattr), SCMP_SYS(flistxattr), SCMP
 // Plain files in one directory.
 constexpr Calls calls_of_bytes = {SCMP_SYS(mkdirat),  SCMP_SYS(unlinkat),  SCMP_SYS(unlink),
                                   SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(rename),
-                                  SCMP_SYS(linkat),   SCMP_SYS(fchmod),    SCMP_SYS(syncfs)};
+                                  SCMP_SYS(linkat),   SCMP_SYS(syncfs)};
 
 constexpr Calls calls_of_registry = {
-    SCMP_SYS(connect),    SCMP_SYS(bind),        SCMP_SYS(getsockname),   SCMP_SYS(getpeername),
-    SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),  SCMP_SYS(sendto),        SCMP_SYS(recvfrom),
-    SCMP_SYS(sendmmsg),   SCMP_SYS(recvmmsg),    SCMP_SYS(shutdown),      SCMP_SYS(socketpair),
-    SCMP_SYS(eventfd2),   SCMP_SYS(pipe),        SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(select),        SCMP_SYS(pselect6)};
+    SCMP_SYS(connect),     SCMP_SYS(bind),          SCMP_SYS(getsockname), SCMP_SYS(getpeername),
+    SCMP_SYS(getsockopt),  SCMP_SYS(setsockopt),    SCMP_SYS(sendto),      SCMP_SYS(recvfrom),
+    SCMP_SYS(sendmmsg),    SCMP_SYS(recvmmsg),      SCMP_SYS(shutdown),    SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe),        SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),   SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait), SCMP_SYS(select),        SCMP_SYS(pselect6)};
+
+// What our code and the libraries do with a descriptor. Not here: leases, owners, locks, hints.
+constexpr int fcntl_commands[] = {F_GETFD,         F_SETFD,      F_GETFL,     F_SETFL,
+                                  F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS};
 
 // No job has a use for these; who calls one is not a job any more, and ends there. Anything else
 // that is not listed fails with EPERM, as libraries expect where they try something out.
@@ -410,6 +437,16 @@ constexpr scmp_arg_cmp argument(unsigned index, scmp_compare how, uint64_t a, ui
   return {.arg = index, .op = how, .datum_a = a, .datum_b = b};
 }
 
+// The kernel looks at the lower half only.
+constexpr scmp_arg_cmp int_argument(unsigned index, uint32_t value) {
+  return argument(index, SCMP_CMP_MASKED_EQ, 0xffffffffu, value);
+}
+
+constexpr uint64_t clone_new = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                               CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+constexpr unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL;
+constexpr uint64_t socket_type_mask = 0xffffffffu & ~unsigned{SOCK_CLOEXEC | SOCK_NONBLOCK};
+
 Result<> load_filter(WorkerKind kind) {
   Filter filter;
   filter.allow(calls_of_all);
@@ -420,10 +457,15 @@ Result<> load_filter(WorkerKind kind) {
   // Threads, no processes. clone3 keeps its flags in memory, where no filter sees them: libc falls
   // back to clone.
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(clone),
-              {argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)});
+              {argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | clone_new, CLONE_THREAD)});
   filter.rule(SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone),
               {argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
   filter.rule(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), {});
+  for (const int command : fcntl_commands)
+    filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(fcntl), {int_argument(1, static_cast<uint32_t>(command))});
+  // Above all no huge pages, which are few and everybody's.
+  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(memfd_create),
+              {argument(1, SCMP_CMP_MASKED_EQ, 0xffffffffu & ~memfd_flags, 0)});
   // Limits may be asked for, not changed.
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {argument(2, SCMP_CMP_EQ, 0)});
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prctl), {argument(0, SCMP_CMP_EQ, PR_SET_NAME)});
@@ -435,6 +477,10 @@ Result<> load_filter(WorkerKind kind) {
       filter.allow(calls_of_registry);
       for (const uint64_t family : {AF_INET, AF_INET6})
         filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socket), {argument(0, SCMP_CMP_EQ, family)});
+      // For waking its threads. A datagram socket could send to the host's abstract addresses.
+      filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socketpair),
+                  {int_argument(0, AF_UNIX),
+                   argument(1, SCMP_CMP_MASKED_EQ, socket_type_mask, SOCK_STREAM)});
       // getaddrinfo asks the kernel which families have an address.
       filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socket),
                   {argument(0, SCMP_CMP_EQ, AF_NETLINK), argument(2, SCMP_CMP_EQ, 0)});
@@ -466,9 +512,11 @@ std::optional<WorkerKind> parse_worker_kind(std::string_view text) {
 
 Result<Fd> enter_sandbox(SandboxOptions options) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(errno, "no_new_privs");
+  TRY(replace_standard_descriptors());
   TRY(raise_oom_score());
   const bool has_root = static_cast<bool>(options.root);
-  Fd mount = has_root ? TRY(clone_root(options.root, options.kind)) : TRY(make_empty_root());
+  const bool read_only = options.read_only_root || options.kind == WorkerKind::Pack;
+  Fd mount = has_root ? TRY(clone_root(options.root, read_only)) : TRY(make_empty_root());
   if (!has_root) {
     if (options.kind == WorkerKind::Registry) TRY(fill_for_names(mount));
     TRY(set_mount_attributes(mount, MOUNT_ATTR_RDONLY, MS_PRIVATE));
@@ -478,7 +526,7 @@ Result<Fd> enter_sandbox(SandboxOptions options) {
   const int network = options.kind == WorkerKind::Registry ? 0 : CLONE_NEWNET;
   if (::unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | network) < 0)
     return fail_errno(errno, "unshare");
-  TRY(set_limits(options.memory_bytes_max));
+  TRY(set_limits(options));
   TRY(pivot_into(mount));
   options.root = Fd();
   mount = Fd();

@@ -27,15 +27,22 @@ std::optional<WorkerKind> parse_worker_kind(std::string_view text);
 
 // How a worker says that its memory limit was reached: no message can be made then.
 inline constexpr int exit_out_of_memory = 86;
+inline constexpr int exit_out_of_time = 87;
 inline constexpr uint64_t cpu_seconds_max = 3'600;
+inline constexpr uint64_t cpu_seconds_grace = 5;  // to say so
 inline constexpr uint64_t open_files_max = 512;
 
 struct SandboxOptions {
   WorkerKind kind = WorkerKind::Bytes;
   Fd root;  // the directory to become everything there is; empty: nothing is there
+  bool read_only_root = false;  // of a worker for Pack it always is
   uint64_t memory_bytes_max = 0;
+  uint64_t cpu_seconds_max = image::cpu_seconds_max;
 };
 
+// Outside its limits stays what a worker writes into memory files, which its answers need: no
+// address space is taken by that, and the host's memory is bounded only by the cgroup it runs in.
+//
 // Makes the namespaces, pivots into the root, limits, drops and filters. The new root is the value.
 // Once, while there is one thread.
 Result<Fd> enter_sandbox(SandboxOptions options);

@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "base/text.h"
 #include "image/channel.h"
 #include "image/sandbox.h"
+#include "image/unpack_tree.h"
 #include "ring/ops.h"
 #include "sys/file.h"
 #include "sys/process.h"
@@ -85,12 +87,13 @@ std::string how_it_ended(int status, const WorkerOptions& options) {
   const uint64_t mebibytes = options.memory_bytes_max >> 20;
   if (WIFEXITED(status)) {
     if (WEXITSTATUS(status) == exit_out_of_memory) return cat("ran out of its ", mebibytes, " MiB");
+    if (WEXITSTATUS(status) == exit_out_of_time)
+      return cat("used up its ", cpu_seconds_max, " s of processor time");
     return cat("ended with exit status ", WEXITSTATUS(status));
   }
   const int signal = WTERMSIG(status);
   switch (signal) {
     case SIGSYS: return "was killed for a system call that no job makes";
-    case SIGXCPU: return cat("used up its ", cpu_seconds_max, " s of processor time");
     case SIGKILL: return "was killed (signal 9), by the host's out-of-memory killer or by hand";
     default: return cat("was ended by signal ", signal, " (", ::strsignal(signal), ")");
   }
@@ -121,7 +124,8 @@ Result<Worker> Worker::start(ring::Loop& loop, const WorkerOptions& options) {
   sys::SpawnOptions spawn;
   spawn.program = &program;
   spawn.arguments = {"nacelle-worker", std::string(to_string(options.kind)),
-                     cat(options.memory_bytes_max)};
+                     cat(options.memory_bytes_max),
+                     options.read_only_root ? "read-only" : "read-write"};
   if (const char* fault = std::getenv("NACELLE_WORKER_FAULT"))
     spawn.environment.push_back(cat("NACELLE_WORKER_FAULT=", std::string_view(fault)));
   spawn.descriptors.push_back(&other_end);
@@ -245,6 +249,10 @@ ring::Task<std::string> Worker::exchange(uint8_t code, std::string request,
     co_await fail(Kind::Invalid, cat(state.name(), ": at most ", descriptors_max, " descriptors"));
   Call call(state);
   co_await send(state, PacketKind::Request, code, request, descriptors);
+  const auto standstill_max = std::max(state.options.silence_max, state.options.standstill_max);
+  auto moved = std::chrono::steady_clock::now();
+  uint64_t furthest = 0;
+  size_t marked_directories = 0;
   while (true) {
     Packet packet = co_await receive(state);
     const bool takes_descriptors = packet.kind == PacketKind::Opaque;
@@ -264,10 +272,21 @@ ring::Task<std::string> Worker::exchange(uint8_t code, std::string request,
       case PacketKind::Progress: {
         const auto progress =
             co_await codec::flat::decode<WireProgress>(packet.payload, state.name());
+        const auto now = std::chrono::steady_clock::now();
+        if (progress.done > furthest) {
+          furthest = progress.done;
+          moved = now;
+        } else if (now - moved > standstill_max) {
+          state.kill();
+          co_await fail(Kind::Unavailable, cat(state.name(), ": got no further for ",
+                                               standstill_max.count(), " s and was killed"));
+        }
         if (on_progress) on_progress(progress.done);
         continue;
       }
       case PacketKind::Opaque: {
+        if (state.options.kind != WorkerKind::Unpack || code != UnpackRequest::code) break;
+        if (++marked_directories > unpack_directories_max) break;
         const auto marked = mark(state, packet.descriptors);
         const std::string answer =
             marked ? codec::flat::encode(WireError{}) : encode_error(marked.error());

@@ -35,10 +35,14 @@ enum class WorkerKind : uint8_t {
 
 struct WorkerOptions {
   WorkerKind kind = WorkerKind::Bytes;
-  const Fd* root = nullptr;  // a directory; none: an empty file system
+  const Fd* root = nullptr;     // a directory; none: an empty file system
+  bool read_only_root = false;  // for Pack it always is
   uint64_t memory_bytes_max = 64u << 20;
   // A worker that says nothing for so long (they report progress) is ended: Unavailable.
   std::chrono::seconds silence_max{120};
+  // One that reports, and never more than before: the same, after so long (or silence_max, if that
+  // is longer).
+  std::chrono::seconds standstill_max{30 * 60};
 };
 
 // Bytes of the request's input handled so far.

@@ -187,7 +187,7 @@ int refuse_requests(const Fd& socket, Error error) {
 
 int serve(int argc, char** argv) {
   struct stat status;
-  const bool is_ours = argc == 3 && ::fstat(socket_number, &status) == 0 &&
+  const bool is_ours = argc == 4 && ::fstat(socket_number, &status) == 0 &&
                        S_ISSOCK(status.st_mode) && parse_worker_kind(argv[1]);
   const auto memory = is_ours ? parse_number<uint64_t>(argv[2]) : std::nullopt;
   if (!memory) {
@@ -199,6 +199,7 @@ int serve(int argc, char** argv) {
   const Fd socket(socket_number);
   SandboxOptions options{.kind = *parse_worker_kind(argv[1]),
                          .root = ::fstat(root_number, &status) == 0 ? Fd(root_number) : Fd(),
+                         .read_only_root = std::string_view(argv[3]) == "read-only",
                          .memory_bytes_max = *memory};
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   sigset_t none;

@@ -67,7 +67,9 @@ int run_child(void* argument) {
         call(SYS_dup3, child.descriptors[i], first_descriptor + static_cast<int>(i), 0);
     if (put < 0) give_up("dup3", put);
   }
-  call(SYS_close_range, first_descriptor + static_cast<int>(child.count), ~0u, CLOSE_RANGE_CLOEXEC);
+  const long closing = call(SYS_close_range, first_descriptor + static_cast<int>(child.count), ~0u,
+                            CLOSE_RANGE_CLOEXEC);
+  if (closing < 0) give_up("close_range", closing);
   const long executed = call(SYS_execveat, program, static_cast<const char*>(""), child.arguments,
                              child.environment, AT_EMPTY_PATH);
   give_up("execveat", executed);

@@ -64,6 +64,51 @@ std::string do_deed(const std::string& deed, const Fd& socket, const Fd& root) {
     return answer_of(reinterpret_cast<long>(
         ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   }
+  if (deed == "standard") {
+    std::string seen;
+    for (int fd = 0; fd < 3; ++fd) {
+      struct stat status{};
+      seen += ::fstat(fd, &status) < 0  ? std::strerror(errno)
+              : S_ISREG(status.st_mode) ? cat("a file of ", status.st_size, ' ')
+                                        : std::string("something else ");
+    }
+    return seen + answer_of(::write(1, "x", 1));
+  }
+  if (deed == "chmod") return answer_of(::fchmod(root.get(), 0755));
+  if (deed == "huge pages") return answer_of(::memfd_create("x", MFD_HUGETLB));
+  if (deed == "lease") return answer_of(::fcntl(root.get(), F_SETLEASE, F_RDLCK));
+  if (deed == "owner") return answer_of(::fcntl(socket.get(), F_SETOWN, 1));
+  if (deed == "flags") return answer_of(::fcntl(socket.get(), F_GETFL));
+  if (deed == "datagrams" || deed == "packets" || deed == "streams") {
+    const int type = deed == "datagrams" ? SOCK_DGRAM
+                     : deed == "packets" ? SOCK_SEQPACKET
+                                         : SOCK_STREAM;
+    int ends[2];
+    return answer_of(::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends));
+  }
+  if (deed == "namespace thread") {
+    return answer_of(::syscall(SYS_clone, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWNET,
+                               nullptr, nullptr, nullptr, 0));
+  }
+  if (deed == "clone3") return answer_of(::syscall(SYS_clone3, nullptr, 0));
+  if (deed == "spin") {
+    for (volatile unsigned long turns = 0;; turns = turns + 1) {
+    }
+  }
+  if (deed == "stand still" || deed == "move on") {
+    for (uint64_t done = 1; done <= 25; ++done) {
+      const image::WireProgress progress{.done = deed == "move on" ? done : 1};
+      if (!send_packet(socket, PacketKind::Progress, 0, codec::flat::encode(progress))) break;
+      ::usleep(100'000);
+    }
+    return "arrived";
+  }
+  if (deed == "mark-root") {
+    const Fd* const gifts[] = {&root};
+    (void)send_packet(socket, PacketKind::Opaque, 0, "", gifts);
+    auto answer = receive_packet(socket);
+    return answer && *answer ? "answered" : "no answer";
+  }
   if (deed == "chown") return answer_of(::fchown(root.get(), 1, 1));
   if (deed == "network") return answer_of(::socket(AF_INET, SOCK_STREAM, 0));
   if (deed == "resolve") {
@@ -164,12 +209,15 @@ std::string do_deed(const std::string& deed, const Fd& socket, const Fd& root) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc != 4) return 2;
   struct stat status;
   const Fd socket(3);
   SandboxOptions options{.kind = *parse_worker_kind(argv[1]),
                          .root = ::fstat(4, &status) == 0 ? Fd(4) : Fd(),
+                         .read_only_root = std::string_view(argv[3]) == "read-only",
                          .memory_bytes_max = *parse_number<uint64_t>(argv[2])};
+  if (const char* fault = std::getenv("NACELLE_WORKER_FAULT"))
+    options.cpu_seconds_max = std::string_view(fault) == "one second" ? 1 : cpu_seconds_max;
   std::set_new_handler([] { ::_exit(exit_out_of_memory); });
   const auto root = enter_sandbox(std::move(options));
   while (true) {
@@ -178,6 +226,13 @@ int main(int argc, char** argv) {
     if (!root) {
       (void)send_packet(socket, PacketKind::Error, 0, encode_error(root.error()));
       ::_exit(1);
+    }
+    if ((*packet)->code == UnpackRequest::code) {
+      const auto unpacking = codec::flat::decode<UnpackRequest>((*packet)->payload, "a request");
+      const std::string seen = unpacking ? do_deed(unpacking->label, socket, *root) : "?";
+      (void)send_packet(socket, PacketKind::Error, UnpackRequest::code,
+                        encode_error(Error(Kind::Invalid, seen)));
+      continue;
     }
     const auto request = codec::flat::decode<test::ProbeRequest>((*packet)->payload, "a deed");
     const test::ProbeRequest::Reply reply{.seen = request ? do_deed(request->deed, socket, *root)

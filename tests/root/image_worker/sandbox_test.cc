@@ -61,6 +61,65 @@ TEST_F(SandboxTest, writes_only_where_its_job_does) {
   EXPECT_EQ(deed(WorkerKind::Bytes, "write"), "done");
 }
 
+TEST_F(SandboxTest, a_root_may_be_for_reading_only) {
+  for (const WorkerKind kind : {WorkerKind::Bytes, WorkerKind::Unpack}) {
+    auto worker =
+        image::Worker::start(*loop_, {.kind = kind, .root = &root_, .read_only_root = true});
+    ASSERT_TRUE(worker) << worker.error().message();
+    const auto reply = run_request(*worker, ProbeRequest{.deed = "write"});
+    ASSERT_TRUE(reply) << reply.error().message();
+    EXPECT_EQ(reply->seen, "Read-only file system");
+    EXPECT_FALSE(is_there("new"));
+  }
+}
+
+TEST_F(SandboxTest, has_nothing_of_its_host_where_the_standard_descriptors_are) {
+  for (const WorkerKind kind : all_kinds) {
+    EXPECT_EQ(deed(kind, "standard"),
+              "a file of 0 a file of 0 a file of 0 Operation not permitted");
+  }
+}
+
+TEST_F(SandboxTest, only_unpacking_changes_modes) {
+  EXPECT_EQ(deed(WorkerKind::Unpack, "chmod"), "done");
+  for (const WorkerKind kind : {WorkerKind::Pack, WorkerKind::Bytes, WorkerKind::Registry})
+    EXPECT_EQ(deed(kind, "chmod"), "Operation not permitted");
+}
+
+TEST_F(SandboxTest, system_calls_are_let_through_by_what_they_ask_for) {
+  for (const WorkerKind kind : all_kinds) {
+    for (const char* what : {"huge pages", "lease", "owner", "namespace thread"})
+      EXPECT_EQ(deed(kind, what), "Operation not permitted") << what;
+    EXPECT_EQ(deed(kind, "clone3"), "Function not implemented");
+    EXPECT_EQ(deed(kind, "flags"), "done");
+  }
+  EXPECT_EQ(deed(WorkerKind::Registry, "datagrams"), "Operation not permitted");
+  EXPECT_EQ(deed(WorkerKind::Registry, "packets"), "Operation not permitted");
+  EXPECT_EQ(deed(WorkerKind::Registry, "streams"), "done");
+  EXPECT_EQ(deed(WorkerKind::Bytes, "streams"), "Operation not permitted");
+}
+
+TEST_F(SandboxTest, processor_time_has_a_limit_that_is_named) {
+  ::setenv("NACELLE_WORKER_FAULT", "one second", 1);
+  const std::string seen = deed(WorkerKind::Bytes, "spin");
+  ::unsetenv("NACELLE_WORKER_FAULT");
+  EXPECT_EQ(seen, "internal: nacelle-worker (bytes): used up its 3600 s of processor time");
+}
+
+TEST_F(SandboxTest, talking_is_no_life_when_nothing_moves) {
+  const image::WorkerOptions options{.silence_max = std::chrono::seconds(1),
+                                     .standstill_max = std::chrono::seconds(1)};
+  auto worker = image::Worker::start(*loop_, options);
+  ASSERT_TRUE(worker);
+  const auto moving = run_request(*worker, ProbeRequest{.deed = "move on"});
+  ASSERT_TRUE(moving) << moving.error().message();
+  EXPECT_EQ(moving->seen, "arrived");
+  const auto standing = run_request(*worker, ProbeRequest{.deed = "stand still"});
+  ASSERT_FALSE(standing);
+  EXPECT_EQ(standing.error().message(),
+            "nacelle-worker (bytes): got no further for 1 s and was killed");
+}
+
 TEST_F(SandboxTest, gets_no_descriptor_and_no_variable_of_its_host) {
   ::setenv("NACELLE_TEST_SECRET", "secret", 1);
   const Fd secret(::open("/dev/null", O_RDONLY));  // without CLOEXEC
@@ -155,8 +214,27 @@ TEST_F(SandboxTest, a_large_answer_arrives_whole) {
 }
 
 TEST_F(SandboxTest, marks_no_directory_but_its_own) {
-  const std::string seen = deed(WorkerKind::Unpack, "mark-pipe");
+  Worker worker = start(WorkerKind::Unpack);
+  const auto reply = run_request(worker, image::UnpackRequest{.label = "mark-pipe"});
+  ASSERT_FALSE(reply);
+  const std::string& seen = reply.error().message();
   EXPECT_NE(seen.find("it is not one of the worker's root"), std::string::npos) << seen;
+}
+
+TEST_F(SandboxTest, marks_directories_only_while_it_unpacks) {
+  for (const WorkerKind kind : all_kinds) {
+    const std::string seen = deed(kind, "mark-root");
+    EXPECT_NE(seen.find("an answer to something else"), std::string::npos) << seen;
+    EXPECT_FALSE(is_opaque(""));
+  }
+  Worker other = start(WorkerKind::Bytes);
+  EXPECT_FALSE(run_request(other, image::UnpackRequest{.label = "mark-root"}));
+  EXPECT_FALSE(is_opaque(""));
+  Worker worker = start(WorkerKind::Unpack);
+  const auto reply = run_request(worker, image::UnpackRequest{.label = "mark-root"});
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().message(), "answered");
+  EXPECT_TRUE(is_opaque(""));
 }
 
 TEST_F(SandboxTest, silence_ends_it) {
