@@ -51,6 +51,7 @@ class Job final : public RegistryJob {
   Result<PushManifestRequest::Reply> push(const PushManifestRequest& request) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
   using Attempt = std::function<Result<>(RegistryEndpoint&)>;
   struct Rounds {
     std::function<void()> tick = no_tick;
@@ -76,6 +77,7 @@ class Job final : public RegistryJob {
   std::vector<RegistryEndpoint> endpoints_;
   std::vector<bool> wrong_bytes_;  // per endpoint
   size_t last_asked_ = 0;
+  Clock::time_point documents_end_;  // of those being asked for now
 };
 
 Result<> Job::connect() {
@@ -124,9 +126,18 @@ bool Job::others_after(size_t index) const {
 // again for as long as that may help, and its error is the one that counts.
 Result<> Job::try_endpoints(const Attempt& attempt, const Rounds& rounds) {
   std::string before;
+  using std::chrono::milliseconds;
+  documents_end_ = Clock::now() + patience_.documents;
   for (size_t index = 0; index < endpoints_.size(); ++index) {
     if (passed_over(index) || (rounds.registry_only && !is_registry(index))) continue;
+    // A mirror that says nothing must leave time for the registry itself.
+    const auto left = std::chrono::duration_cast<milliseconds>(documents_end_ - Clock::now());
+    const bool last = !others_after(index);
+    const auto most =
+        last ? patience_.document : std::min(patience_.mirror, left - patience_.document);
+    if (!last && !rounds.progress && most <= milliseconds(0)) continue;
     last_asked_ = index;
+    endpoints_[index].allow(rounds.progress && !last ? patience_.mirror : most);
     Result<> done = attempt(endpoints_[index]);
     if (done) return done;
     // Whoever asked has gone, or has no room: no other endpoint changes that.
@@ -152,9 +163,15 @@ Result<> Job::try_until_hopeless(size_t index, const Attempt& attempt, const Rou
   uint64_t progress = rounds.progress ? rounds.progress() : 0;
   const auto begin = std::chrono::steady_clock::now();
   while (backoff.wait(endpoints_[index].retry_after(), rounds.tick)) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(documents_end_ - Clock::now());
+    if (!rounds.progress && left.count() <= 0) break;
+    endpoints_[index].allow(rounds.progress ? patience_.document
+                                            : std::min(patience_.document, left));
     done = attempt(endpoints_[index]);
     if (done || !is_passing(done.error())) return done;
-    if (!rounds.progress && std::chrono::steady_clock::now() - begin > patience_.document) break;
+    if (!rounds.progress && std::chrono::steady_clock::now() - begin > patience_.documents / 8)
+      break;
     if (rounds.progress && rounds.progress() - progress >= progress_bytes_min) {
       progress = rounds.progress();
       backoff.reset();
@@ -268,13 +285,13 @@ Result<FetchBlobRequest::Reply> Job::fetch(const FetchBlobRequest& request, cons
     return fail(Kind::Exhausted, cat("blob ", request.digest.text(), ": ", request.size,
                                      " bytes are more than ", oci::layer_bytes_max));
   }
-  BlobDownload download(request, file, pipe, asker);
+  BlobDownload download(request, file, pipe, {patience_, asker});
   TRY(download.begin());
   const Attempt attempt = [&](RegistryEndpoint& endpoint) -> Result<> {
     return download.complete() ? Result<>() : download.attempt(endpoint);
   };
   const Rounds rounds{.tick = [&] { download.tick(); },
-                      .progress = [&] { return download.downloaded(); }};
+                      .progress = [&] { return download.progress(); }};
   // Twice: the beginning that was there may be what is wrong, or one of several endpoints.
   for (bool again = false;; again = true) {
     const uint64_t before = download.downloaded();

@@ -61,6 +61,12 @@ Result<> BlobDownload::begin() {
 
 Result<> BlobDownload::attempt(RegistryEndpoint& endpoint) {
   const std::string what = cat("blob ", request_.digest.text());
+  if (++attempts_ > patience_.attempts_per_blob) {
+    return fail(Kind::Exhausted, cat(what, ": given up after ", patience_.attempts_per_blob,
+                                     " attempts, with ", done_, " of ", request_.size, " bytes"));
+  }
+  if (source_ != &endpoint) begin_window();
+  source_ = &endpoint;
   http::Request request;
   request.url = TRY(endpoint.url(cat("blobs/", request_.digest.text())));
   // A server that compresses on the way would make other bytes of them.
@@ -70,7 +76,7 @@ Result<> BlobDownload::attempt(RegistryEndpoint& endpoint) {
   request.sink = [this](std::string_view bytes) { return take(bytes); };
   request.on_tick = [this](uint64_t) -> Result<> {
     tick();
-    return {};
+    return check_pace();
   };
   const http::Response response = TRY(endpoint.ask(std::move(request)).context(what));
   if (response.status == 416) {
@@ -83,6 +89,22 @@ Result<> BlobDownload::attempt(RegistryEndpoint& endpoint) {
                 cat(what, ": cut off after ", done_, " of ", request_.size, " bytes"));
   }
   return {};
+}
+
+void BlobDownload::begin_window() {
+  window_begin_ = Clock::now();
+  window_bytes_ = downloaded_;
+}
+
+Result<> BlobDownload::check_pace() {
+  const auto time = Clock::now() - window_begin_;
+  if (time < patience_.floor_time) return {};
+  const uint64_t bytes = downloaded_ - window_bytes_;
+  const auto seconds = static_cast<uint64_t>(patience_.floor_time.count());
+  begin_window();
+  if (bytes >= patience_.floor_bytes_per_second * seconds) return {};
+  slow_bytes_ += bytes;
+  return fail(Kind::Unavailable, cat("too slow: ", bytes, " bytes in ", seconds, " s"));
 }
 
 // What the head promises is held against the descriptor before a byte of the body is kept.
@@ -156,7 +178,9 @@ Result<> BlobDownload::feed(std::string_view bytes) {
     }
     if (errno != EAGAIN) return fail_errno(errno, "writing a blob's pipe");
     pollfd one{pipe_.get(), POLLOUT, 0};
+    const auto begin = Clock::now();
     ::poll(&one, 1, pipe_wait_ms);
+    window_begin_ += Clock::now() - begin;
     tick();
   }
   return {};

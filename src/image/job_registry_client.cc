@@ -4,6 +4,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "base/fault.h"
 #include "base/text.h"
@@ -38,7 +40,52 @@ void sleep_for(std::chrono::milliseconds time) {
   ::nanosleep(&left, nullptr);
 }
 
+// Token servers that are not below their registry's parent domain.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> known_realms{{
+    {"registry-1.docker.io", "auth.docker.io"},
+    {"docker.io", "auth.docker.io"},
+}};
+
+// Below these everyone can have a name.
+constexpr std::array<std::string_view, 10> shared_parents{
+    "amazonaws.com", "azurewebsites.net", "cloudapp.net",  "cloudfront.net", "github.io",
+    "gitlab.io",     "googleapis.com",    "herokuapp.com", "run.app",        "workers.dev"};
+// And below these with a country's two letters after them ("co.uk").
+constexpr std::array<std::string_view, 8> shared_labels{"ac",  "co",  "com", "edu",
+                                                        "gov", "net", "or",  "org"};
+
+// The last two labels of a name, as a rough idea of who owns it; empty for addresses, single
+// labels and parents that are shared.
+std::string_view parent_of(std::string_view host) {
+  if (host.empty() || host.ends_with(']') || host.ends_with('.')) return {};
+  const size_t last = host.rfind('.');
+  if (last == std::string_view::npos || last == 0) return {};
+  const std::string_view top = host.substr(last + 1);
+  if (std::ranges::any_of(top, [](char c) { return c >= '0' && c <= '9'; }) &&
+      !top.starts_with("xn--")) {
+    return {};  // 10.0.0.1
+  }
+  const size_t before = host.rfind('.', last - 1);
+  const size_t begin = before == std::string_view::npos ? 0 : before + 1;
+  const std::string_view parent = host.substr(begin);
+  const std::string_view second = host.substr(begin, last - begin);
+  if (std::ranges::find(shared_parents, parent) != shared_parents.end()) return {};
+  if (top.size() == 2 && std::ranges::find(shared_labels, second) != shared_labels.end()) return {};
+  return parent;
+}
+
 }  // namespace
+
+bool may_see_credentials(const http::Url& home, bool skip_verify, const http::Url& realm) {
+  if (home.secure() && !realm.secure()) return false;
+  if (realm.host == home.host) return true;
+  if (!home.secure() || skip_verify) return false;
+  for (const auto& [registry, server] : known_realms) {
+    if (home.host == registry && realm.host == server) return true;
+  }
+  const std::string_view parent = parent_of(home.host);
+  return !parent.empty() && parent == parent_of(realm.host);
+}
 
 Result<RegistryEndpoint> RegistryEndpoint::make(const RegistryOpenRequest& request, size_t index,
                                                 const RegistryPatience& patience) {
@@ -62,6 +109,7 @@ Result<RegistryEndpoint> RegistryEndpoint::make(const RegistryOpenRequest& reque
   endpoint.repository_ = request.repository;
   endpoint.mount_from_ = request.mount_from;
   endpoint.push_ = request.push;
+  endpoint.skip_verify_ = from.skip_verify;
   endpoint.document_max_ = patience.document;
   return endpoint;
 }
@@ -72,8 +120,20 @@ Result<http::Url> RegistryEndpoint::url(std::string_view path) const {
   return http::parse_url(cat(home_.origin(), base, "/v2/", repository_, "/", path));
 }
 
+Result<> RegistryEndpoint::limit_time(http::Request& request) const {
+  if (request.total_max.count() == 0 || documents_end_ == Clock::time_point::max()) return {};
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(documents_end_ - Clock::now());
+  if (left.count() <= 0) {
+    return fail(Kind::Unavailable, cat(home_.authority(), " takes too long to answer"));
+  }
+  request.total_max = std::min(request.total_max, left);
+  return {};
+}
+
 Result<http::Response> RegistryEndpoint::ask(http::Request request) {
   const auto perform = [&]() -> Result<http::Response> {
+    TRY(limit_time(request));
     if (http::same_origin(request.url, home_)) request.authorization = authorization_;
     http::Response response = TRY(client_.perform(request));
     answered_ = true;
@@ -82,18 +142,28 @@ Result<http::Response> RegistryEndpoint::ask(http::Request request) {
     return response;
   };
   retry_after_ = std::chrono::seconds(0);
-  if (Clock::now() + token_margin >= authorization_ends_) TRY(fetch_token(challenge_));
+  if (Clock::now() + token_margin >= authorization_ends_)
+    TRY(fetch_token(challenge_, request.on_tick));
   http::Response response = TRY(perform());
   if (response.status != 401 || !http::same_origin(response.url, home_)) return response;
-  TRY(authorize(response).context([&] { return home_.authority(); }));
-  return perform();
+  // A blob may have taken all the time there was for documents.
+  if (request.total_max.count() == 0 && documents_end_ < Clock::now() + document_max_) {
+    allow(document_max_);
+  }
+  TRY(authorize(response, request.on_tick).context([&] { return home_.authority(); }));
+  response = TRY(perform());
+  if ((response.status == 401 || response.status == 403) && !withheld_.empty()) {
+    Error error = registry_error(response, repository_);
+    return std::unexpected(std::move(error.add_context(withheld_)));
+  }
+  return response;
 }
 
-Result<> RegistryEndpoint::authorize(const http::Response& refusal) {
+Result<> RegistryEndpoint::authorize(const http::Response& refusal, const Tick& tick) {
   const std::vector<http::Challenge> challenges =
       TRY(http::parse_challenges(refusal.headers_joined("www-authenticate")));
   for (const http::Challenge& challenge : challenges) {
-    if (challenge.scheme == "bearer") return fetch_token(challenge);
+    if (challenge.scheme == "bearer") return fetch_token(challenge, tick);
   }
   for (const http::Challenge& challenge : challenges) {
     if (challenge.scheme != "basic") continue;
@@ -130,9 +200,9 @@ std::vector<std::string> RegistryEndpoint::scopes_for(const http::Challenge& cha
 }
 
 // Docker's token specifications: a GET with basic authentication (or none), or OAuth 2 with an
-// identity token. The token server may be another host; that it may see the credentials is for the
-// registry to say, which is why it must not be a less private one.
-Result<> RegistryEndpoint::fetch_token(const http::Challenge& asked) {
+// identity token. The token server may be another host, which the registry alone names: it sees the
+// credentials only if may_see_credentials(), and is asked without them otherwise.
+Result<> RegistryEndpoint::fetch_token(const http::Challenge& asked, const Tick& tick) {
   const http::Challenge challenge = asked;  // may be our own member
   const std::string* realm = challenge.find("realm");
   if (!realm) return fail(Kind::Invalid, "the registry's challenge names no realm");
@@ -145,9 +215,37 @@ Result<> RegistryEndpoint::fetch_token(const http::Challenge& asked) {
   fault_point("registry.token");
   request.total_max = document_max_;
   request.body_bytes_max = token_reply_bytes_max;
+  request.on_tick = tick;
+  withheld_.clear();
+  const bool has_credentials = !identity_token_.empty() || !username_.empty();
+  if (has_credentials && !may_see_credentials(home_, skip_verify_, request.url)) {
+    withheld_ = cat("credentials for ", home_.authority(), " were not sent to its token server ",
+                    request.url.authority(), ", which is another host");
+  }
+  add_credentials(request, challenge);
+  TRY(limit_time(request));
+  const auto asked_at = Clock::now();
+  const auto explained = [&](Error error) {
+    if (!withheld_.empty()) error.add_context(withheld_);
+    return std::unexpected(std::move(error));
+  };
+  const http::Response response = TRY(client_.perform(request).context("fetching a token"));
+  if (!response.ok()) return explained(registry_error(response, "token"));
+  const Token token = TRY(parse_token_reply(response.body).context([&] {
+    return cat("the answer of ", request.url.origin());
+  }));
+  authorization_ = cat("Bearer ", token.text);
+  authorization_ends_ = asked_at + token.life;
+  challenge_ = challenge;
+  return {};
+}
+
+// And with them, or without, what the token is to be good for.
+void RegistryEndpoint::add_credentials(http::Request& request,
+                                       const http::Challenge& challenge) const {
   const std::string* service = challenge.find("service");
   const std::vector<std::string> scopes = scopes_for(challenge);
-  if (!identity_token_.empty()) {
+  if (!identity_token_.empty() && withheld_.empty()) {
     request.method = "POST";
     request.has_body = true;
     request.redirects = 0;
@@ -163,21 +261,11 @@ Result<> RegistryEndpoint::fetch_token(const http::Challenge& asked) {
     for (const std::string& scope : scopes) {
       request.url = http::with_query(std::move(request.url), "scope", scope);
     }
-    if (!username_.empty()) {
+    if (!username_.empty() && withheld_.empty()) {
       request.url = http::with_query(std::move(request.url), "account", username_);
       request.authorization = cat("Basic ", codec::to_base64(cat(username_, ":", password_)));
     }
   }
-  const auto asked_at = Clock::now();
-  const http::Response response = TRY(client_.perform(request).context("fetching a token"));
-  if (!response.ok()) return std::unexpected(registry_error(response, "token"));
-  const Token token = TRY(parse_token_reply(response.body).context([&] {
-    return cat("the answer of ", request.url.origin());
-  }));
-  authorization_ = cat("Bearer ", token.text);
-  authorization_ends_ = asked_at + token.life;
-  challenge_ = challenge;
-  return {};
 }
 
 Error registry_error(const http::Response& response, std::string_view what) {

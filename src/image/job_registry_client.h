@@ -24,6 +24,14 @@ struct RegistryPatience {
   http::Timeouts timeouts;
   std::chrono::seconds commit_stall{300};      // a registry may read a whole blob before it answers
   std::chrono::milliseconds document{45'000};  // for a manifest, configuration or token
+  // The same from an endpoint that others come after, token included.
+  std::chrono::milliseconds mirror{20'000};
+  // For a document with all endpoints and attempts: shorter than a worker may be silent.
+  std::chrono::milliseconds documents{100'000};
+  // A blob that is slower than that on average is asked for elsewhere, or again.
+  uint64_t floor_bytes_per_second = 16u << 10;
+  std::chrono::seconds floor_time{300};
+  size_t attempts_per_blob = 32;  // with progress or without
   std::chrono::milliseconds backoff_first{250}, backoff_max{8'000};
   std::chrono::seconds retry_after_max{20};  // whatever a server asks for
   size_t attempts = 5;                       // without progress, before giving up
@@ -43,6 +51,8 @@ class RegistryEndpoint {
   Result<http::Url> url(std::string_view path) const;
   // Sends `request`, with credentials if it goes to this server. 401 is answered once.
   Result<http::Response> ask(http::Request request);
+  // Documents and tokens asked for from now on have so long, all together.
+  void allow(std::chrono::milliseconds time) { documents_end_ = Clock::now() + time; }
 
   const http::Url& home() const { return home_; }
   // Whether it has ever answered anything at all.
@@ -55,8 +65,11 @@ class RegistryEndpoint {
 
   RegistryEndpoint(http::Url home, http::Client client)
       : home_(std::move(home)), client_(std::move(client)) {}
-  Result<> authorize(const http::Response& refusal);
-  Result<> fetch_token(const http::Challenge& challenge);
+  using Tick = std::function<Result<>(uint64_t)>;
+  Result<> limit_time(http::Request& request) const;
+  Result<> authorize(const http::Response& refusal, const Tick& tick);
+  Result<> fetch_token(const http::Challenge& challenge, const Tick& tick);
+  void add_credentials(http::Request& request, const http::Challenge& challenge) const;
   std::vector<std::string> scopes_for(const http::Challenge& challenge) const;
 
   http::Url home_;
@@ -65,13 +78,20 @@ class RegistryEndpoint {
   std::string repository_;
   std::vector<std::string> mount_from_;
   bool push_ = false;
+  bool skip_verify_ = false;
   std::chrono::milliseconds document_max_{0};
+  Clock::time_point documents_end_ = Clock::time_point::max();
+  std::string withheld_;  // why the token was fetched without credentials
   bool answered_ = false;
   std::chrono::seconds retry_after_{0};
   std::string authorization_;  // what is sent; empty until it is wanted
   Clock::time_point authorization_ends_ = Clock::time_point::max();
   http::Challenge challenge_;  // which authorization_ answered
 };
+
+// Whether a registry at `home` may have our credentials sent to a token server at `realm`: to its
+// own host, or, when it has proved who it is, to one of the same owner.
+bool may_see_credentials(const http::Url& home, bool skip_verify, const http::Url& realm);
 
 // An answer that is no success as an Error. `what` is "manifest for 'a/b:1'", "blob sha256:...".
 Error registry_error(const http::Response& response, std::string_view what);

@@ -139,6 +139,8 @@ challenges = {
     "bearer-broken": bearer("broken"), "bearer-endless": bearer("endless"),
     "bearer-denied": bearer("denied"), "bearer-refresh": bearer("refresh"),
     "bearer-redirect": bearer("redirect"),
+    "realm-host": f'Bearer realm="http://127.0.0.1:{port}/token/secret",service="evil"',
+    "realm-open": f'Bearer realm="http://127.0.0.1:{port}/token/good",service="evil"',
     "realm-plain": f'Bearer realm="{other}/token/good"', "realm-file": 'Bearer realm="file:///x"',
     "realm-metadata": 'Bearer realm="http://169.254.169.254/token"', "realm-none": "Bearer x=y",
     "garbage-1": 'Bearer realm="', "garbage-2": ",,,", "garbage-3": "\x01\x02", "garbage-4": "",
@@ -153,6 +155,8 @@ def allowed(c, how):
         return given == BASIC
     if how == "bearer-short":  # each token is good for two requests
         return given.startswith("Bearer t") and count(given) < 2
+    if how == "realm-open":
+        return given.startswith("Bearer t")
     return how.startswith("bearer") and given.startswith("Bearer t")
 
 
@@ -216,7 +220,7 @@ def get_manifest(c, how):
         return c.chunks(b" " * 65536 for _ in range(100000))
     if how == "giant-promised":
         return c.answer(200, b" " * ((4 << 20) + 1), Content_Type=OCI)
-    if how == "silent":
+    if how == "silent" or (how == "silent-mirror" and port == 7001):
         time.sleep(60)
         return c.hang_up()
     if how == "trickle":
@@ -313,6 +317,16 @@ def get_blob(c, how, name):
     if how == "cut-silent" or (how == "half-mirror" and port == 7001):  # never gets further than the middle
         c.head(206 if asked else 200, {"Content-Length": size - begin, **partial})
         c.socket.sendall(content[begin : max(begin, size // 2)])
+        return c.hang_up()
+    if how == "slow":  # fast enough to be no stall
+        c.head(206 if asked else 200, {"Content-Length": size - begin, **partial})
+        while True:
+            c.socket.sendall(content[begin : begin + 1000])
+            begin += 1000
+            time.sleep(0.2)
+    if how == "cut-often":
+        c.head(206 if asked else 200, {"Content-Length": size - begin, **partial})
+        c.socket.sendall(content[begin : begin + 1000])
         return c.hang_up()
     if how == "trickle":
         c.head(200, {"Content-Length": size})

@@ -174,5 +174,21 @@ TEST(EvilBlob, that_does_not_fit_the_file_is_an_error_of_the_file) {
   EXPECT_EQ(reply.error().error_number(), ENOSPC) << reply.error().message();
 }
 
+TEST(EvilBlob, that_is_slow_or_cut_for_ever_is_given_up) {
+  EvilRegistries& evil = EvilRegistries::get();
+  auto patience = little_patience();
+  patience.floor_time = std::chrono::seconds(1);
+  patience.attempts = 2;
+  auto reply = fetch_layer(*open_job(to(evil.url(), "slow"), patience), blob_file());
+  ASSERT_FALSE(reply);
+  expect_refusal(reply.error(), Kind::Unavailable, "too slow: ", "slow");
+  patience = little_patience();
+  patience.attempts = 100;
+  patience.attempts_per_blob = 7;
+  reply = fetch_layer(*open_job(to(evil.url(), "cut-often"), patience), blob_file());
+  ASSERT_FALSE(reply);
+  expect_refusal(reply.error(), Kind::Exhausted, "given up after 7 attempts", "cut-often");
+}
+
 }  // namespace
 }  // namespace nacelle::image

@@ -189,6 +189,21 @@ TEST(EvilManifest, of_a_mirror_is_passed_over_for_the_next_one) {
   expect_refusal(reply.error(), Kind::Denied, "pay first", "forbidden");
 }
 
+TEST(EvilManifest, of_a_silent_mirror_costs_little_time) {
+  EvilRegistries& evil = EvilRegistries::get();
+  auto patience = little_patience();
+  patience.timeouts.stall = std::chrono::seconds(60);
+  patience.document = std::chrono::milliseconds(30'000);
+  patience.mirror = std::chrono::milliseconds(500);
+  RegistryOpenRequest request = to(evil.url(), "silent-mirror");
+  request.endpoints.push_back({.url = evil.other_url()});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto reply = open_job(request, patience)->fetch(FetchManifestRequest{"latest"});
+  ASSERT_TRUE(reply) << reply.error().message();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_TRUE(evil.log("first").contains("GET /v2/silent-mirror/manifests/latest"));
+}
+
 TEST(EvilConfig, must_be_what_its_descriptor_says) {
   EvilRegistries& evil = EvilRegistries::get();
   const struct {

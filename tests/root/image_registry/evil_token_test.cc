@@ -132,5 +132,42 @@ TEST(EvilToken, is_the_mirrors_or_the_registrys_and_never_both) {
   EXPECT_FALSE(evil.log("other").contains("GET /v2/basic/manifests/latest Basic"));
 }
 
+TEST(EvilToken, of_another_host_is_asked_for_without_credentials) {
+  EvilRegistries& evil = EvilRegistries::get();
+  const auto open = ask(as_user("realm-open"));
+  EXPECT_TRUE(open) << open.error().message();
+  RegistryOpenRequest identity = to(evil.url(), "realm-open");
+  identity.endpoints[0].identity_token = "identity!";
+  EXPECT_TRUE(ask(identity));
+  const auto denied = ask(as_user("realm-host"));
+  ASSERT_FALSE(denied);
+  expect_refusal(denied.error(), Kind::Denied, "were not sent to its token server 127.0.0.1:7001",
+                 "realm-host");
+  EXPECT_FALSE(evil.log("first").contains("realm-host/manifests/latest Basic"));
+  for (const char* asked : {"GET /token/good", "GET /token/secret"}) {
+    EXPECT_TRUE(evil.log("first").contains(asked)) << asked;
+  }
+}
+
+TEST(EvilToken, of_the_same_owner_is_asked_for_with_them) {
+  const auto may = [](const char* home, const char* realm, bool skip_verify = false) {
+    return may_see_credentials(*http::parse_url(home), skip_verify, *http::parse_url(realm));
+  };
+  EXPECT_TRUE(may("https://registry-1.docker.io", "https://auth.docker.io/token"));
+  EXPECT_TRUE(may("https://registry.gitlab.com", "https://gitlab.com/jwt/auth"));
+  EXPECT_TRUE(may("https://ghcr.io", "https://ghcr.io/token"));
+  EXPECT_TRUE(may("http://a.test:5000", "http://a.test:5001/"));
+  EXPECT_TRUE(may("http://10.0.0.1", "http://10.0.0.1:1/"));
+  EXPECT_FALSE(may("https://a.test", "http://a.test"));
+  EXPECT_FALSE(may("https://registry-1.docker.io", "https://auth.docker.io/", true));
+  EXPECT_FALSE(may("http://registry-1.docker.io", "https://auth.docker.io/"));
+  EXPECT_FALSE(may("https://a.co.uk", "https://b.co.uk/"));
+  EXPECT_FALSE(may("https://a.s3.amazonaws.com", "https://b.s3.amazonaws.com/"));
+  EXPECT_FALSE(may("https://10.0.0.1", "https://11.1.0.1/"));
+  EXPECT_FALSE(may("https://docker.io", "https://evildocker.io/"));
+  EXPECT_FALSE(may("https://ghcr.io", "https://quay.io/"));
+  EXPECT_FALSE(may("https://[::1]", "https://[::2]/"));
+}
+
 }  // namespace
 }  // namespace nacelle::image

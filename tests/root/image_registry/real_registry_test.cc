@@ -172,7 +172,7 @@ TEST(RealRegistry, with_a_token_server_lets_us_in) {
       5004);
   const RealRegistry registry(
       scratch, 5003,
-      cat("auth: {token: {realm: 'http://127.0.0.1:5004/token', service: tests, issuer: ",
+      cat("auth: {token: {realm: 'http://localhost:5004/token', service: tests, issuer: ",
           "nacelle-tests, rootcertbundle: ", scratch / "ca.pem", "}}\n"));
   const Content content = make_content(100'000);
   RegistryOpenRequest request = to("http://localhost:5003", "open/app");
