@@ -14,6 +14,13 @@ namespace nacelle::image {
 
 using codec::Compression;
 
+Result<> check_expansion(const ExpansionLimits& limits, uint64_t raw_bytes,
+                         uint64_t decoded_bytes) {
+  if (decoded_bytes <= limits.free_bytes || decoded_bytes / limits.factor <= raw_bytes) return {};
+  return fail(Kind::Exhausted, cat("a compressed stream that grows to more than ", limits.factor,
+                                   " times its size"));
+}
+
 StreamInput::StreamInput(const Fd& input, ExpansionLimits limits)
     : input_(&input), limits_(limits), buffer_(stream_buffer_bytes, '\0') {}
 
@@ -43,10 +50,7 @@ Result<std::string_view> StreamInput::decode(std::string_view& raw) {
   const codec::CodingStep step = TRY(decompressor_->step(raw, decoded_));
   raw.remove_prefix(step.consumed);
   decoded_bytes_ += step.produced;
-  if (decoded_bytes_ > limits_.free_bytes && decoded_bytes_ / limits_.factor > raw_bytes_) {
-    return fail(Kind::Exhausted, cat("a compressed stream that grows to more than ", limits_.factor,
-                                     " times its size"));
-  }
+  TRY(check_expansion(limits_, raw_bytes_, decoded_bytes_));
   if (step.produced == 0 && !raw.empty() && step.consumed == 0) {
     return fail(Kind::Invalid, "bytes after the end of a compressed stream");
   }

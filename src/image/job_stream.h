@@ -27,6 +27,7 @@ struct ExpansionLimits {
   uint64_t free_bytes = 4ull << 30;
   uint64_t factor = 200;
 };
+Result<> check_expansion(const ExpansionLimits& limits, uint64_t raw_bytes, uint64_t decoded_bytes);
 
 // What comes in, as it is and decompressed. Reads fill whole buffers, so a first one says what the
 // stream is made of.

@@ -20,6 +20,8 @@ class Asker {
   // Bytes of the input handled so far. Cheap enough to call for every buffer: it is passed on at
   // most ten times a second.
   virtual void progress(uint64_t done) = 0;
+  // The same number once more, in work that handles no input.
+  virtual void still_here() {}
   // Has `directory` marked opaque for overlayfs (trusted.overlay.opaque), which the sandbox may
   // not.
   virtual Result<> mark_opaque(const Fd& directory) = 0;

@@ -42,6 +42,8 @@ struct SandboxOptions {
 
 // Outside its limits stays what a worker writes into memory files, which its answers need: no
 // address space is taken by that, and the host's memory is bounded only by the cgroup it runs in.
+// And one for Unpack can change mode, owner and times of any file whose descriptor it is given,
+// even one opened for reading: what is in it stays, and its digest with that.
 //
 // Makes the namespaces, pivots into the root, limits, drops and filters. The new root is the value.
 // Once, while there is one thread.

@@ -25,15 +25,17 @@ codec::DigestAlgorithm algorithm_of(const Digest& digest) {
 
 }  // namespace
 
-LayerStream::LayerStream(const Fd& input, const UnpackRequest& request)
+LayerStream::LayerStream(const Fd& input, const UnpackRequest& request, ExpansionLimits limits)
     : input_(input),
       request_(request),
+      limits_(limits),
       blob_hasher_(algorithm_of(request.blob)),
       archive_hasher_(algorithm_of(request.diff_id)) {}
 
 Result<std::unique_ptr<LayerStream>> LayerStream::start(const Fd& input,
-                                                        const UnpackRequest& request) {
-  std::unique_ptr<LayerStream> stream(new LayerStream(input, request));
+                                                        const UnpackRequest& request,
+                                                        ExpansionLimits limits) {
+  std::unique_ptr<LayerStream> stream(new LayerStream(input, request, limits));
   struct stat status;
   stream->may_wait_ = ::fstat(input.get(), &status) < 0 || !S_ISREG(status.st_mode);
   if (!stream->may_wait_) ::posix_fadvise(input.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -223,11 +225,14 @@ Result<> LayerStream::produce_decompressed(codec::Compression compression, std::
   std::string_view input = first;
   Slot* slot = claim();
   size_t used = 0;
+  uint64_t decoded_bytes = 0;
   while (slot != nullptr) {
     const codec::CodingStep step =
         TRY(decompressor.step(input, std::span<char>(slot->bytes.get() + used, slot_bytes - used)));
     input.remove_prefix(step.consumed);
     used += step.produced;
+    decoded_bytes += step.produced;
+    TRY(check_expansion(limits_, blob_bytes(), decoded_bytes));
     if (used == slot_bytes) {
       publish(used);
       slot = claim();

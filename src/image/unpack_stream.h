@@ -1,6 +1,7 @@
 // A layer's bytes on their way from a file or pipe to the one who writes the tree: one thread
 // reads, checks and decompresses, another finds the digest of the archive, and the caller takes
-// buffers. Memory is a fixed ring of buffers, whatever comes in.
+// buffers. Memory is a fixed ring of buffers, whatever comes in, and what grows beyond the limits
+// of job_stream.h is refused.
 #pragma once
 
 #include <pthread.h>
@@ -16,6 +17,7 @@
 
 #include "codec/compression.h"
 #include "codec/digest.h"
+#include "image/job_stream.h"
 #include "image/messages.h"
 #include "nacelle/fd.h"
 #include "nacelle/result.h"
@@ -25,7 +27,8 @@ namespace nacelle::image {
 class LayerStream {
  public:
   // `input` and `request` are borrowed for the stream's life.
-  static Result<std::unique_ptr<LayerStream>> start(const Fd& input, const UnpackRequest& request);
+  static Result<std::unique_ptr<LayerStream>> start(const Fd& input, const UnpackRequest& request,
+                                                    ExpansionLimits limits = {});
   ~LayerStream();  // stops and joins the threads, wherever they are
   LayerStream(const LayerStream&) = delete;
   LayerStream& operator=(const LayerStream&) = delete;
@@ -50,7 +53,7 @@ class LayerStream {
     size_t used = 0;
   };
 
-  LayerStream(const Fd& input, const UnpackRequest& request);
+  LayerStream(const Fd& input, const UnpackRequest& request, ExpansionLimits limits);
   Result<> start_threads();
   void produce();
   void hash();
@@ -65,6 +68,7 @@ class LayerStream {
 
   const Fd& input_;
   const UnpackRequest& request_;
+  ExpansionLimits limits_;
   bool may_wait_ = false;  // the input is no plain file
   bool hashes_blob_ = true;
   codec::Hasher blob_hasher_;

@@ -113,49 +113,6 @@ bool is_brought(std::string_view name) {
   return name == file_capability || name == "system.posix_acl_access" || name == default_acl;
 }
 
-// Takes a directory with all that is in it away, without recursion and without following anything.
-// Nobody else changes this tree, so ".." is where we came from.
-Result<> remove_tree(const Fd& parent, const char* name) {
-  const long top = open_below(parent, name);
-  if (top < 0) return fail_errno(static_cast<int>(-top), "openat2");
-  Fd at(static_cast<int>(top));
-  std::vector<std::string> names = {name};
-  while (true) {
-    Fd listed = TRY(sys::open_at(at.get(), ".", O_RDONLY | O_DIRECTORY));
-    DIR* listing = ::fdopendir(listed.get());
-    if (listing == nullptr) return fail_errno(errno, "opendir");
-    (void)std::move(listed).release();
-    std::string inner;
-    int error = 0;
-    while (const dirent* each = ::readdir(listing)) {
-      const std::string_view found = each->d_name;
-      if (found == "." || found == "..") continue;
-      if (::unlinkat(at.get(), each->d_name, 0) == 0) continue;
-      if (errno == EISDIR && ::unlinkat(at.get(), each->d_name, AT_REMOVEDIR) == 0) continue;
-      if (errno == ENOTEMPTY) {
-        inner = found;
-        break;
-      }
-      error = errno;
-      break;
-    }
-    ::closedir(listing);
-    if (error != 0) return fail_errno(error, "unlinkat");
-    if (!inner.empty()) {
-      const long next = open_below(at, inner.c_str());
-      if (next < 0) return fail_errno(static_cast<int>(-next), "openat2");
-      at = Fd(static_cast<int>(next));
-      names.push_back(std::move(inner));
-      continue;
-    }
-    at = TRY(sys::open_at(at.get(), "..", O_RDONLY | O_DIRECTORY));
-    if (::unlinkat(at.get(), names.back().c_str(), AT_REMOVEDIR) < 0)
-      return fail_errno(errno, "rmdir");
-    names.pop_back();
-    if (names.empty()) return {};
-  }
-}
-
 }  // namespace
 
 std::string shown_name(std::string_view name) {
@@ -179,6 +136,13 @@ std::vector<std::string> TreeWriter::implied_directories() const {
 
 // Directories. --------------------------------------------------------------------------------
 
+Result<> TreeWriter::spend_steps(uint64_t steps) {
+  steps_ += steps;
+  if (steps_ > unpack_steps_max)
+    return fail(Kind::Exhausted, "the way to where it belongs is too long");
+  return {};
+}
+
 Result<TreeWriter::Directory*> TreeWriter::directory(std::string_view path) {
   if (open_.empty()) {
     Fd root = TRY(sys::open_at(root_.get(), ".", O_RDONLY | O_DIRECTORY));
@@ -190,6 +154,7 @@ Result<TreeWriter::Directory*> TreeWriter::directory(std::string_view path) {
   const Directory& nearest = open_.back();
   if (path.size() == nearest.path.size()) return &open_.back();
   const std::string rest(path.substr(nearest.path.empty() ? 0 : nearest.path.size() + 1));
+  TRY(spend_steps(1 + static_cast<uint64_t>(std::count(rest.begin(), rest.end(), '/'))));
   const long found = open_below(nearest.fd, rest.c_str());
   if (found == -ENOENT || found == -ELOOP || found == -ENOTDIR) return walk_to(path);
   if (found < 0) return fail_errno(static_cast<int>(-found), "opening the directory it is in");
@@ -208,6 +173,7 @@ Result<TreeWriter::Directory*> TreeWriter::walk_to(std::string_view path) {
   std::string at;
   int links = 0;
   while (!rest.empty()) {
+    TRY(spend_steps(unpack_link_step));
     const size_t slash = rest.find('/');
     const std::string name = rest.substr(0, slash);
     rest.erase(0, slash == std::string::npos ? slash : slash + 1);
@@ -288,6 +254,7 @@ Result<> TreeWriter::mark_opaque(const std::string& path) {
 
 Result<> TreeWriter::begin(const Entry& entry) {
   entry_ = &entry;
+  steps_ = 0;
   if (++entries_ > unpack_entries_max)
     return fail(Kind::Exhausted, cat("more than ", unpack_entries_max, " entries"));
   const std::string path = TRY(clean(entry.name));
@@ -317,7 +284,13 @@ Result<> TreeWriter::begin(const Entry& entry) {
 }
 
 Result<> TreeWriter::data(uint64_t offset, std::string_view bytes) {
-  if (!file_) return {};  // of a link or a directory: nobody would ever read it
+  if (!file_) {  // of a link, a directory or a mark: nobody would ever read it
+    discarded_bytes_ += bytes.size();
+    if (discarded_bytes_ > unpack_discarded_bytes_max)
+      return fail(Kind::Exhausted, cat("more than ", unpack_discarded_bytes_max,
+                                       " bytes in entries that are no files"));
+    return {};
+  }
   while (!bytes.empty()) {
     const ssize_t put =
         ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
@@ -501,6 +474,52 @@ Result<> TreeWriter::make_whiteout(const std::string& parent, std::string_view h
   return mark_opaque(below(directory_of.path, hidden));
 }
 
+// Takes a directory with all that is in it away, without recursion and without following anything.
+// Nobody else changes this tree, so ".." is where we came from.
+Result<> TreeWriter::remove_tree(const Fd& parent, const char* name) {
+  const long top = open_below(parent, name);
+  if (top < 0) return fail_errno(static_cast<int>(-top), "openat2");
+  Fd at(static_cast<int>(top));
+  std::vector<std::string> names = {name};
+  uint64_t removed = 0;
+  while (true) {
+    asker_.still_here();
+    Fd listed = TRY(sys::open_at(at.get(), ".", O_RDONLY | O_DIRECTORY));
+    DIR* listing = ::fdopendir(listed.get());
+    if (listing == nullptr) return fail_errno(errno, "opendir");
+    (void)std::move(listed).release();
+    std::string inner;
+    int error = 0;
+    while (const dirent* each = ::readdir(listing)) {
+      const std::string_view found = each->d_name;
+      if (found == "." || found == "..") continue;
+      if (++removed % 256 == 0) asker_.still_here();
+      if (::unlinkat(at.get(), each->d_name, 0) == 0) continue;
+      if (errno == EISDIR && ::unlinkat(at.get(), each->d_name, AT_REMOVEDIR) == 0) continue;
+      if (errno == ENOTEMPTY) {
+        inner = found;
+        break;
+      }
+      error = errno;
+      break;
+    }
+    ::closedir(listing);
+    if (error != 0) return fail_errno(error, "unlinkat");
+    if (!inner.empty()) {
+      const long next = open_below(at, inner.c_str());
+      if (next < 0) return fail_errno(static_cast<int>(-next), "openat2");
+      at = Fd(static_cast<int>(next));
+      names.push_back(std::move(inner));
+      continue;
+    }
+    at = TRY(sys::open_at(at.get(), "..", O_RDONLY | O_DIRECTORY));
+    if (::unlinkat(at.get(), names.back().c_str(), AT_REMOVEDIR) < 0)
+      return fail_errno(errno, "rmdir");
+    names.pop_back();
+    if (names.empty()) return {};
+  }
+}
+
 // The last entry of a name wins.
 Result<> TreeWriter::remove_existing(const Place& place) {
   forget_whiteout();
@@ -548,6 +567,8 @@ Result<> TreeWriter::set_xattrs(const Fd& file, const Entry& entry, const std::s
 
 Result<> TreeWriter::finish() {
   for (const auto& [path, value] : default_acls_) {
+    steps_ = 0;
+    asker_.still_here();
     Directory& one = *TRY(directory(path));
     if (::fsetxattr(one.fd.get(), default_acl.data(), value.data(), value.size(), 0) < 0 &&
         errno != ENOTSUP)
@@ -555,6 +576,8 @@ Result<> TreeWriter::finish() {
   }
   for (const auto& [path, one] : records_) {
     if (!one.described) continue;
+    steps_ = 0;
+    asker_.still_here();
     const auto doing = [&path] { return cat("'", shown_name(path), "'"); };
     if (path.empty()) {
       timespec times[2];

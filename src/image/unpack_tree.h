@@ -25,6 +25,11 @@ namespace nacelle::image {
 inline constexpr uint64_t unpack_entries_max = 10'000'000;
 inline constexpr uint64_t unpack_tree_bytes_max = 1ull << 40;
 inline constexpr size_t unpack_directories_max = 250'000;  // their times are kept until the end
+inline constexpr uint64_t unpack_discarded_bytes_max = 64u << 20;  // content that becomes no file
+// Directories looked up for one entry; on the way through links each costs as much as
+// unpack_link_step of them. The deepest path there can be takes 12'288.
+inline constexpr uint64_t unpack_steps_max = 16'384;
+inline constexpr uint64_t unpack_link_step = 4;
 inline constexpr size_t unpack_default_acls_bytes_max = 4u << 20;
 
 // A name from an archive in a message: what could steer a terminal is replaced, and it is cut.
@@ -72,6 +77,8 @@ class TreeWriter {
                             int& links);
   Result<> make_implied(Directory& parent, const std::string& name, const std::string& path,
                         bool opaque);
+  Result<> spend_steps(uint64_t steps);
+  Result<> remove_tree(const Fd& parent, const char* name);
   Result<> record(const std::string& path, const Record& what);
   Result<> mark_opaque(const std::string& path);
 
@@ -110,6 +117,8 @@ class TreeWriter {
   uint64_t file_end_ = 0;
   uint64_t entries_ = 0;
   uint64_t tree_bytes_ = 0;
+  uint64_t discarded_bytes_ = 0;
+  uint64_t steps_ = 0;  // of this entry
 };
 
 }  // namespace nacelle::image

@@ -32,10 +32,13 @@ class ChannelAsker final : public Asker {
     const auto now = std::chrono::steady_clock::now();
     if (now - last_ < progress_interval) return;
     last_ = now;
+    done_ = done;
     // Who does not listen now will hear a later number.
     (void)send_packet(socket_, PacketKind::Progress, 0,
                       codec::flat::encode(WireProgress{.done = done}), {}, false);
   }
+
+  void still_here() override { progress(done_); }
 
   Result<> mark_opaque(const Fd& directory) override {
     const Fd* const all[] = {&directory};
@@ -52,6 +55,7 @@ class ChannelAsker final : public Asker {
 
  private:
   const Fd& socket_;
+  uint64_t done_ = 0;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

@@ -28,6 +28,50 @@ class UnpackTest : public WorkerTest {
   }
 };
 
+TEST_F(UnpackTest, a_way_through_links_has_an_end) {
+  // Each link goes down and up again as often as a target has room for, and then to the next.
+  std::string turns;
+  while (turns.size() < 4000) turns += "d/../";
+  TarBuilder tar;
+  tar.header(TarHeader('5', "d/"));
+  tar.header(TarHeader('5', "end/"));
+  tar.header(TarHeader('2', "l0").link("end"));
+  for (int i = 1; i < 30; ++i) tar.header(TarHeader('2', cat("l", i)).link(cat("l", i - 1)));
+  tar.header(TarHeader('0', "l29/short"));
+  tar.long_link(turns + "end").header(TarHeader('2', "m0"));
+  for (int i = 1; i < 30; ++i)
+    tar.long_link(cat(turns, "m", i - 1)).header(TarHeader('2', cat("m", i)));
+  must_unpack(tar);
+  EXPECT_TRUE(is_there("end/short"));
+  empty_target();
+  tar.header(TarHeader('0', "m29/long"));
+  const std::string seen = refusal(tar);
+  EXPECT_NE(seen.find("the way to where it belongs is too long"), std::string::npos) << seen;
+}
+
+TEST_F(UnpackTest, the_deepest_path_can_be_made) {
+  std::string path;
+  for (int i = 0; i < 2000; ++i) path += "d/";
+  TarBuilder tar;
+  tar.long_name(path + "f").header(TarHeader('0', "f"));
+  tar.long_name(path + "g").header(TarHeader('0', "g"));
+  EXPECT_EQ(must_unpack(tar).implied_directories.size(), 2000u);
+}
+
+TEST_F(UnpackTest, content_of_what_is_no_file_has_a_limit) {
+  const std::string content(8u << 20, 'x');
+  for (const char* name : {".wh..wh.plnk/1.2", ".wh.gone", "a/.wh..wh..opq"}) {
+    TarBuilder tar;
+    for (int i = 0; i < 9; ++i) {
+      tar.header(TarHeader('0', name).size(content.size()));
+      tar.content(content);
+    }
+    const std::string seen = refusal(tar);
+    EXPECT_NE(seen.find("bytes in entries that are no files"), std::string::npos) << seen;
+    empty_target();
+  }
+}
+
 TEST_F(UnpackTest, every_type_has_owner_mode_and_time) {
   TarBuilder tar;
   tar.header(TarHeader('5', "d/").mode(02751).owner(3, 4).time(1'000'000'000));
