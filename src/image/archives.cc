@@ -116,6 +116,7 @@ ring::Task<> Images::save(std::vector<std::string> names, const Fd& output) {
   }
   Worker worker = co_await Worker::start(state.loop, {.kind = WorkerKind::Bytes,
                                                       .root = &state.store.content_directory(),
+                                                      .read_only_root = true,
                                                       .silence_max = archive_silence_max});
   co_await worker.call(std::move(documents).take(), {&output});
 }
