@@ -18,6 +18,7 @@
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/kernel.h"
+#include "sys/process.h"
 
 namespace nacelle::container {
 namespace {
@@ -83,10 +84,10 @@ Result<int> reap_within(pid_t pid, const Fd& pidfd, uint32_t timeout_s) {
     }
     ::kill(-pid, SIGKILL);
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);  // it may lead no session
-    (void)reap(pidfd);
+    (void)sys::reap(pidfd);
     return fail(Kind::Unavailable, cat("timed out after ", timeout_s, " s"));
   }
-  return reap(pidfd);
+  return sys::reap(pidfd);
 }
 
 namespace {

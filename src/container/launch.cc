@@ -21,6 +21,7 @@
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/kernel.h"
+#include "sys/process.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -147,23 +148,12 @@ Result<Fd> make_user_namespace(std::string_view uid_map, std::string_view gid_ma
         sys::write_file_at(sys::working_directory, cat(directory, "/gid_map").c_str(), gid_map);
   }
   sys::call(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-  TRY(reap(pidfd));
+  TRY(sys::reap(pidfd));
   TRY(std::move(mapped));
   return opened;
 }
 
 }  // namespace
-
-Result<int> reap(const Fd& pidfd) {
-  siginfo_t info{};
-  while (::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd.get()), &info, WEXITED) <
-         0) {
-    if (errno != EINTR) return fail_errno(errno, "waitid");
-  }
-  // A wait status as wait(2) gives it: the code, or the signal and whether there is a core.
-  if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
-  return info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
-}
 
 // Whether the filter of the plan lets a system call through to the kernel or to its listener.
 bool Launch::filter_allows(uint32_t number, uint64_t first_argument) const {
@@ -466,7 +456,7 @@ Result<std::unique_ptr<Launch>> Launch::begin(const PlanView& plan, const Launch
 void Launch::end_child() {
   if (pid_ < 0) return;
   sys::call(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
-  (void)reap(pidfd_);
+  (void)sys::reap(pidfd_);
   pid_ = -1;
 }
 
@@ -589,7 +579,7 @@ Result<Launch::Event> Launch::handle_end() {
   TRY(read_report(stub_errno, program));
   if (program > 0) {
     // The task that joined has ended; its sibling, our child, is the program.
-    TRY(reap(pidfd_));
+    TRY(sys::reap(pidfd_));
     pid_ = -1;
     pidfd_ = TRY(open_own_child(program));
     pid_ = program;
@@ -603,7 +593,7 @@ Result<Launch::Event> Launch::handle_end() {
   }
   const bool complete = brief_->handed_over && (!brief_->fork_last || program > 0);
   if (!complete) {
-    const int status = TRY(reap(pidfd_));
+    const int status = TRY(sys::reap(pidfd_));
     pid_ = -1;
     return fail(Kind::Internal, cat("the container's process ended during its start: ",
                                     WIFSIGNALED(status) ? "signal " : "exit status ",

@@ -112,7 +112,4 @@ class Launch {
   bool writes_oom_score_ = false;
 };
 
-// Blocks until the child behind `pidfd` ends and reaps it; the answer is a wait status (wait(2)).
-Result<int> reap(const Fd& pidfd);
-
 }  // namespace nacelle::container

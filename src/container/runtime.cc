@@ -18,6 +18,7 @@
 #include "container/runtime_impl.h"
 #include "oci/spec_parse.h"
 #include "sys/file.h"
+#include "sys/process.h"
 
 namespace nacelle {
 
@@ -103,7 +104,7 @@ int ExitStatus::code() const {
 }
 
 Result<ExitStatus> wait(const Process& process) {
-  return ExitStatus{TRY(container::reap(process.pidfd))};
+  return ExitStatus{TRY(sys::reap(process.pidfd))};
 }
 
 // --- what all verbs share -----------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "image/lease.h"
 #include "oci/image.h"
 #include "sys/file.h"
+#include "sys/mount_api.h"
 
 namespace nacelle::image {
 
@@ -94,10 +95,8 @@ Result<bool> is_below(const std::string& identity, const std::string& path) {
 }
 
 Result<> attach(const Fd& mount, const std::string& path) {
-  if (::move_mount(mount.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
-    return fail_errno(errno, cat("mounting on ", path));
-  }
-  return {};
+  const Fd target = TRY(sys::open_at(sys::working_directory, path.c_str(), O_PATH));
+  return sys::attach_mount(mount, target).context([&] { return cat("mounting on ", path); });
 }
 
 ring::Task<> mount_reserved(Images& images, const ImageRecord& record, const Fd& directory,

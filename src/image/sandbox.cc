@@ -22,6 +22,7 @@
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/kernel.h"
+#include "sys/mount_api.h"
 
 namespace nacelle::image {
 namespace {
@@ -107,52 +108,26 @@ Result<> replace_standard_descriptors() {
   return {};
 }
 
-Result<> set_mount_attributes(const Fd& mount, uint64_t attributes, uint64_t propagation) {
-  mount_attr wanted{};
-  wanted.attr_set = attributes;
-  // The ways of keeping access times are one field, not bits.
-  if ((attributes & MOUNT_ATTR_NOATIME) != 0) wanted.attr_clr = MOUNT_ATTR__ATIME;
-  wanted.propagation = propagation;
-  const long set = sys::call(SYS_mount_setattr, mount.get(), static_cast<const char*>(""),
-                             AT_EMPTY_PATH, &wanted, sizeof wanted);
-  if (set < 0) return fail_errno(static_cast<int>(-set), "mount_setattr");
-  return {};
-}
-
 constexpr uint64_t quiet_attributes =
     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME;
 
 // The directory as a mount of its own, not attached anywhere yet. Before the mount namespace is
 // left, since only its own mounts can be cloned.
 Result<Fd> clone_root(const Fd& root, bool read_only) {
-  const long tree = sys::call(SYS_open_tree, root.get(), static_cast<const char*>(""),
-                              AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-  if (tree < 0) return fail_errno(static_cast<int>(-tree), "open_tree of the root");
-  Fd mount(static_cast<int>(tree));
-  // Devices can still be made under nodev, only not opened.
+  Fd mount = TRY(sys::clone_mount(root).context("the root"));
+  // Devices can still be made under nodev, only not opened. The ways of keeping access times are
+  // one field, not bits: it is cleared to be set.
   const uint64_t reading = read_only ? MOUNT_ATTR_RDONLY : 0;
-  TRY(set_mount_attributes(mount, quiet_attributes | reading, MS_PRIVATE));
+  TRY(sys::set_mount_attributes(mount, quiet_attributes | reading, MOUNT_ATTR__ATIME, MS_PRIVATE));
   return mount;
 }
 
 Result<Fd> make_empty_root() {
-  const long context = sys::call(SYS_fsopen, static_cast<const char*>("tmpfs"), FSOPEN_CLOEXEC);
-  if (context < 0) return fail_errno(static_cast<int>(-context), "fsopen 'tmpfs'");
-  const Fd filesystem(static_cast<int>(context));
-  const auto set = [&filesystem](const char* key, const char* value) -> Result<> {
-    const long done = sys::call(SYS_fsconfig, filesystem.get(), FSCONFIG_SET_STRING, key, value, 0);
-    if (done < 0) return fail_errno(static_cast<int>(-done), cat("fsconfig '", key, "'"));
-    return {};
-  };
-  TRY(set("size", "1m"));
-  TRY(set("nr_inodes", "32"));
-  TRY(set("mode", "0755"));
-  const long made =
-      sys::call(SYS_fsconfig, filesystem.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0);
-  if (made < 0) return fail_errno(static_cast<int>(-made), "fsconfig create");
-  const long mount = sys::call(SYS_fsmount, filesystem.get(), FSMOUNT_CLOEXEC, quiet_attributes);
-  if (mount < 0) return fail_errno(static_cast<int>(-mount), "fsmount");
-  return Fd(static_cast<int>(mount));
+  sys::NewFileSystem filesystem = TRY(sys::NewFileSystem::open("tmpfs"));
+  TRY(filesystem.set("size", "1m"));
+  TRY(filesystem.set("nr_inodes", "32"));
+  TRY(filesystem.set("mode", "0755"));
+  return filesystem.mount(quiet_attributes);
 }
 
 // What finding the address of a registry takes: the host's answers, copied, and no NSS module that
@@ -519,7 +494,7 @@ Result<Fd> enter_sandbox(SandboxOptions options) {
   Fd mount = has_root ? TRY(clone_root(options.root, read_only)) : TRY(make_empty_root());
   if (!has_root) {
     if (options.kind == WorkerKind::Registry) TRY(fill_for_names(mount));
-    TRY(set_mount_attributes(mount, MOUNT_ATTR_RDONLY, MS_PRIVATE));
+    TRY(sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY, 0, MS_PRIVATE));
   }
   // Here and not in the clone that made us: a network namespace takes the kernel some 0.3 ms, in
   // which a loop that starts workers would stand still.

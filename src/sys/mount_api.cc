@@ -70,10 +70,11 @@ Result<Fd> clone_mount(const Fd& source, unsigned flags) {
   return Fd(static_cast<int>(mount));
 }
 
-Result<> set_mount_attributes(const Fd& mount, uint64_t set, uint64_t clear) {
+Result<> set_mount_attributes(const Fd& mount, uint64_t set, uint64_t clear, uint64_t propagation) {
   mount_attr attributes{};
   attributes.attr_set = set;
   attributes.attr_clr = clear;
+  attributes.propagation = propagation;
   const long result = call(SYS_mount_setattr, mount.get(), empty_path, AT_EMPTY_PATH, &attributes,
                            sizeof attributes);
   if (result < 0) return fail_errno(static_cast<int>(-result), "mount_setattr");

@@ -33,7 +33,9 @@ class NewFileSystem {
 
 // A bind mount of a directory or file, detached. AT_RECURSIVE may be given.
 Result<Fd> clone_mount(const Fd& source, unsigned flags = 0);
-Result<> set_mount_attributes(const Fd& mount, uint64_t set, uint64_t clear = 0);
+// MOUNT_ATTR_* to set and to clear; `propagation` is MS_PRIVATE and its kin, 0 leaves it.
+Result<> set_mount_attributes(const Fd& mount, uint64_t set, uint64_t clear = 0,
+                              uint64_t propagation = 0);
 // Attaches a detached mount onto a directory or file.
 Result<> attach_mount(const Fd& mount, const Fd& target);
 
