@@ -18,17 +18,13 @@ namespace {
 // end.
 constexpr std::chrono::hours archive_silence_max{24};
 
-std::string path_of(const Digest& digest) {
-  return cat("blobs/", digest.algorithm_name(), '/', digest.hex());
-}
-
 // The documents that stand around the blobs of an archive.
 class ArchiveDocuments {
  public:
   // `names` are those the image was asked for by; none for an id.
   void add(const ImageRecord& record, const std::vector<oci::Reference>& names) {
     add_to_index(record, names);
-    docker_.begin_object().member("Config", path_of(record.manifest.config.digest));
+    docker_.begin_object().member("Config", oci::blob_path(record.manifest.config.digest));
     docker_.key("RepoTags");
     if (names.empty()) {
       docker_.null();
@@ -39,7 +35,7 @@ class ArchiveDocuments {
     }
     docker_.key("Layers").begin_array();
     for (const oci::Descriptor& layer : record.manifest.layers) {
-      docker_.value(path_of(layer.digest));
+      docker_.value(oci::blob_path(layer.digest));
     }
     docker_.end_array().end_object();
     add_blob(record.descriptor.digest);
@@ -56,7 +52,7 @@ class ArchiveDocuments {
     request.entries.push_back({.name = "blobs/"});
     request.entries.push_back({.name = "blobs/sha256/"});
     for (Digest& blob : blobs_) {
-      std::string path = path_of(blob);
+      std::string path = oci::blob_path(blob);
       request.entries.push_back({.name = std::move(path), .blob = std::move(blob)});
     }
     return request;

@@ -196,8 +196,8 @@ ring::Task<> Images::tag(std::string name, oci::Reference as) {
 }
 
 ring::Task<Described> Images::State::look_into(oci::Descriptor manifest) {
-  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
   const Fd document = co_await store.open_blob(manifest.digest);
+  Worker worker = co_await Worker::start(loop, {.kind = WorkerKind::Bytes});
   ParseRequest::Reply read = co_await worker.call(
       ParseRequest{
           .is_config = false, .media_type = manifest.media_type, .digest = manifest.digest},
@@ -205,9 +205,18 @@ ring::Task<Described> Images::State::look_into(oci::Descriptor manifest) {
   Described described;
   if (read.index) {
     described.manifests = std::move(read.index->manifests);
-  } else {
-    described.image = co_await describe(std::move(manifest));
+    co_return described;
   }
+  if (!read.manifest) {
+    co_await fail(Kind::Internal, "nacelle-worker answered with neither an index nor a manifest");
+  }
+  // Not by way of describe(), which would start another worker and read the manifest again.
+  ImageRecord& record = described.image.emplace();
+  record.descriptor = std::move(manifest);
+  record.manifest = *std::move(read.manifest);
+  const Fd config = co_await store.open_blob(record.manifest.config.digest);
+  co_await parse_config(worker, record, config);
+  (void)store.put_record(record);  // a cache
   co_return described;
 }
 
@@ -227,8 +236,7 @@ namespace {
 std::vector<std::string> familiar(const std::vector<std::string>& names) {
   std::vector<std::string> shown;
   for (const std::string& each : names) {
-    const Result<oci::Reference> reference = oci::parse_reference(each);
-    shown.push_back(reference ? reference->familiar() : each);
+    shown.push_back(oci::familiar_name(each));
   }
   return shown;
 }

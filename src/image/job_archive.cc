@@ -61,7 +61,7 @@ struct Source {
 };
 
 Result<Source> open_blob(const Fd& root, const codec::Digest& digest) {
-  const std::string path = cat("blobs/", digest.algorithm_name(), "/", digest.hex());
+  const std::string path = oci::blob_path(digest);
   Source source{TRY(sys::open_at(root.get(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK))};
   const struct stat status = TRY(sys::stat_fd(source.file));
   if (!S_ISREG(status.st_mode)) return fail(Kind::Invalid, cat(path, ": not a plain file"));

@@ -57,4 +57,8 @@ std::vector<codec::Digest> chain_ids(const std::vector<codec::Digest>& diff_ids)
   return chain;
 }
 
+std::string blob_path(const codec::Digest& digest) {
+  return cat("blobs/", digest.algorithm_name(), '/', digest.hex());
+}
+
 }  // namespace nacelle::oci

@@ -187,6 +187,9 @@ std::string write_image_config(const ImageConfig& config);
 // NotFound lists what there is.
 Result<Descriptor> choose_platform(const Index& index, const Platform& wanted);
 
+// Where an image layout keeps a blob (image-layout.md): blobs/<algorithm>/<hex>.
+std::string blob_path(const codec::Digest& digest);
+
 // image-spec config.md "Layer ChainID": one per layer, lowest first.
 std::vector<codec::Digest> chain_ids(const std::vector<codec::Digest>& diff_ids);
 

@@ -222,4 +222,9 @@ bool may_be_image_id(std::string_view text) {
   return !text.empty() && text.size() <= id_digits && std::ranges::all_of(text, is_lower_hex);
 }
 
+std::string familiar_name(std::string_view text) {
+  const Result<Reference> reference = parse_reference(text);
+  return reference ? reference->familiar() : std::string(text);
+}
+
 }  // namespace nacelle::oci

@@ -38,6 +38,9 @@ Result<Reference> parse_reference(std::string_view text);
 // The same without adding a tag: for `image ls NAME`, untag and filters.
 Result<Reference> parse_reference_name(std::string_view text);
 
+// A name as Docker shows it; a text that is none as it is.
+std::string familiar_name(std::string_view text);
+
 // Whether `text` can be (the beginning of) an image id: 1 to 64 hexadecimal digits, `sha256:`
 // allowed.
 bool may_be_image_id(std::string_view text);

@@ -216,12 +216,10 @@ void write_details(Writer& json, const Details& details, uint64_t size) {
   const oci::ImageConfig& config = details.record.config;
   std::vector<std::string> tags, digests;
   for (const std::string& name : details.image.names) {
-    const Result<oci::Reference> reference = oci::parse_reference(name);
-    tags.push_back(reference ? reference->familiar() : name);
+    tags.push_back(oci::familiar_name(name));
   }
   for (const std::string& name : details.image.repo_digests) {
-    const Result<oci::Reference> reference = oci::parse_reference(name);
-    digests.push_back(reference ? reference->familiar() : name);
+    digests.push_back(oci::familiar_name(name));
   }
   json.begin_object().member("Id", details.id().text());
   json.key("RepoTags").values(tags).key("RepoDigests").values(digests);
