@@ -16,29 +16,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/containers.h"
 #include "codec/digest.h"
 #include "nacelle/result.h"
 
 namespace nacelle::codec::flat {
 
 namespace detail {
-template <class T>
-inline constexpr bool is_vector = false;
-template <class T>
-inline constexpr bool is_vector<std::vector<T>> = true;
-template <class T>
-inline constexpr bool is_pair = false;
-template <class A, class B>
-inline constexpr bool is_pair<std::pair<A, B>> = true;
-template <class T>
-inline constexpr bool is_optional = false;
-template <class T>
-inline constexpr bool is_optional<std::optional<T>> = true;
-template <class T>
-inline constexpr bool is_map = false;
-template <class A, class B>
-inline constexpr bool is_map<std::map<A, B>> = true;
-
 class Encoder {
  public:
   explicit Encoder(std::string& out) : out_(out) {}

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/containers.h"
 #include "nacelle/result.h"
 
 namespace nacelle::codec::json {
@@ -184,21 +185,6 @@ class Document {
 
 // Templates --------------------------------------------------------------------------------------
 
-namespace detail {
-template <class T>
-inline constexpr bool is_vector = false;
-template <class T>
-inline constexpr bool is_vector<std::vector<T>> = true;
-template <class T>
-inline constexpr bool is_optional = false;
-template <class T>
-inline constexpr bool is_optional<std::optional<T>> = true;
-template <class T>
-inline constexpr bool is_map = false;
-template <class T>
-inline constexpr bool is_map<std::map<std::string, T>> = true;
-}  // namespace detail
-
 template <std::integral Number>
 Result<Number> Value::integer() const {
   bool negative = false;
@@ -221,16 +207,16 @@ Result<> Value::read(T& out) const {
     out = TRY(string());
   } else if constexpr (std::integral<T>) {
     out = TRY(integer<T>());
-  } else if constexpr (detail::is_optional<T>) {
+  } else if constexpr (is_optional<T>) {
     return read(out.emplace());
-  } else if constexpr (detail::is_vector<T>) {
+  } else if constexpr (is_vector<T>) {
     const Array elements = TRY(array());
     out.clear();
     out.reserve(elements.size());
     for (const Value element : elements) {
       TRY(element.read(out.emplace_back()));
     }
-  } else if constexpr (detail::is_map<T>) {
+  } else if constexpr (is_map<T>) {
     out.clear();
     for (const auto [key, value] : TRY(object())) {
       std::string name = TRY(key.string());
