@@ -1,0 +1,85 @@
+// Networks as Docker knows them: bridge (default and user-defined), host, none, with their
+// subnets and who has which address. What carries packets is made by nacelle-core from the
+// Interfaces this room hands out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/messages.h"
+#include "engine/events.h"
+#include "engine/model.h"
+#include "nacelle/loop.h"
+#include "nacelle/result.h"
+#include "nacelle/task.h"
+
+namespace nacelle::engine {
+
+struct IpamPool {
+  std::string subnet, gateway, ip_range;
+  std::map<std::string, std::string> auxiliary;
+};
+struct Network {
+  std::string id, name, driver, scope = "local", created;  // RFC 3339
+  bool internal = false, attachable = false, ipv4 = true, ipv6 = false, ingress = false;
+  Labels options, labels, ipam_options;
+  std::string ipam_driver = "default";
+  std::vector<IpamPool> pools;
+};
+// swagger: NetworkCreateRequest.
+struct NetworkCreateRequest {
+  Network network;  // id and created are made here
+  bool check_duplicate = true;
+};
+struct NetworkMember {
+  std::string container, name;
+  Endpoint endpoint;
+};
+
+class Networks {
+ public:
+  // Reads records; makes `bridge` (172.17.0.0/16 or the next free), `host` and `none`.
+  static Result<std::unique_ptr<Networks>> open(ring::Loop& loop, std::string data_root,
+                                                Events& events);
+  ~Networks();
+
+  std::vector<Network> list() const;
+  // By id, name, or the beginning of an id. NotFound `network x not found`.
+  Result<Network> find(const std::string& text) const;
+  Result<Network> create(NetworkCreateRequest request);
+  Result<> remove(const std::string& text);  // Conflict while it has members, or is predefined
+  std::vector<std::string> prune(const std::function<bool(const Network&)>& chosen);
+  std::vector<NetworkMember> members(const std::string& id) const;
+
+  // Gives `container` an endpoint: address and MAC, those asked for if they are free. On `bridge`
+  // without a wish the address is left to core's pool: join_done() says which it became.
+  struct Joined {
+    Endpoint endpoint;
+    core::Interface interface;
+  };
+  Result<Joined> join(const std::string& network, const std::string& container,
+                      const std::string& name, const Endpoint& wish, unsigned index);
+  void join_done(const std::string& network, const std::string& container,
+                 const core::Interface& became);
+  void leave(const std::string& network, const std::string& container);
+
+  // Addresses for core's pool of `bridge`; the block is reserved until given back.
+  core::PoolRequest lease_pool(unsigned addresses, unsigned ready);
+  void address_free(const std::string& network, const std::string& address);
+  // After a restart: this container has this address.
+  void adopt(const std::string& network, const std::string& container, const std::string& name,
+             const Endpoint& endpoint);
+
+  struct State;
+
+ private:
+  explicit Networks(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace nacelle::engine

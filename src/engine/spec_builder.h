@@ -1,0 +1,93 @@
+// From what was asked for and what the image says to what core executes: ContainerConfig and
+// HostConfig become an oci::Spec as dockerd 28 makes it (capabilities, masks, default mounts,
+// seccomp profile, devices, limits), and that becomes a LaunchPlan and a CgroupPlan. Reads the
+// image's /etc/passwd and /etc/group from descriptors, bounded, never through a link out of the
+// image (CVE-2024-9676). Errors are what Docker's API says, with its Kind.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "container/cgroup_plan.h"
+#include "engine/model.h"
+#include "nacelle/fd.h"
+#include "nacelle/result.h"
+#include "oci/image.h"
+#include "oci/spec.h"
+
+namespace nacelle::engine {
+
+// A request with what the image and the engine's defaults add (entrypoint, command, environment,
+// user, working directory, labels, volumes, stop signal, health check): what inspect shows.
+Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image);
+// Everything a create can refuse without looking at the host: names, limits, modes, capabilities,
+// ulimits, ports, mounts, restart policy with auto-remove, ... (400 in Docker's words).
+Result<> check_request(const CreateRequest& request);
+// Host config as inspect shows it: defaults filled in (ShmSize 67108864, IpcMode "private",
+// CgroupnsMode "private", LogConfig, PidsLimit, MaskedPaths, ...).
+void fill_defaults(CreateRequest& request);
+
+// Mounts that were asked for, in all of Docker's ways (Binds, Mounts, Volumes, VolumesFrom,
+// Tmpfs), one per destination. Sources of volumes are names.
+struct MountPlan {
+  MountPoint point;  // as inspect shows it
+  bool anonymous = false, no_copy = false, create_source = false;
+  std::string subpath;
+  std::vector<std::string> options;  // for the oci::Mount
+};
+Result<std::vector<MountPlan>> plan_mounts(
+    const CreateRequest& request, const std::vector<std::vector<MountPoint>>& volumes_from);
+
+struct SpecInput {
+  const CreateRequest* request = nullptr;
+  std::string id;
+  std::string directory;  // the container's: hostname, hosts, resolv.conf lie there
+  std::vector<MountPlan> mounts;  // with sources resolved to paths
+  std::string init_program;       // bound at /sbin/docker-init where HostConfig.Init
+  std::string cgroup_path;        // below core's root cgroup
+  bool own_network = true;
+  std::string cgroup_parent;
+};
+struct Compiled {
+  std::string plan;         // LaunchPlan
+  std::string cgroup_plan;  // container/cgroup_wire.h
+  std::vector<std::string> warnings;
+  // The user as inspect's exec shows, and of exec's default.
+  uint32_t uid = 0, gid = 0;
+};
+
+// Compiled seccomp filters are kept (by profile), as are other things that every start shares.
+class SpecBuilder {
+ public:
+  // `cache_directory`: for compiled filters, below the run directory.
+  static Result<std::unique_ptr<SpecBuilder>> open(std::string cache_directory);
+  ~SpecBuilder();
+  // `root`: the image's file system (a mount or a tree), for users and groups.
+  Result<oci::Spec> build(const SpecInput& input, const Fd& root);
+  Result<Compiled> compile(const oci::Spec& spec);
+  // New limits for a running container.
+  Result<std::string> compile_update(const HostConfig& host);
+
+  struct State;
+
+ private:
+  explicit SpecBuilder(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// "user[:group]" by the image's files: numbers first, as Docker; -1 kinds refused.
+struct ResolvedUser {
+  uint32_t uid = 0, gid = 0;
+  std::vector<uint32_t> additional_gids;
+  std::string home;
+};
+Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::string>& group_add,
+                                  const Fd& root);
+
+// The texts of the files every container has of its own.
+std::string hosts_file(const CreateRequest& request, const std::string& hostname,
+                       const std::vector<std::pair<std::string, std::string>>& address_and_names);
+std::string resolv_conf(const HostConfig& host, std::string_view hosts_own);
+
+}  // namespace nacelle::engine
