@@ -73,16 +73,17 @@ bool Call::flag(std::string_view name, bool when_absent) const {
 }
 
 Table::Table(const std::vector<Route>& routes) {
+  const auto variables = [](const Entry& entry) {
+    return std::ranges::count_if(entry.parts, is_variable);
+  };
   for (const Route& route : routes) {
     Entry entry{route.method, {}, route.action};
     std::string_view rest = route.pattern.substr(1);
     while (!rest.empty()) entry.parts.push_back(take_until(rest, '/'));
-    entries_[entry.parts[0]].push_back(std::move(entry));
+    std::vector<Entry>& entries = entries_[entry.parts[0]];
+    const auto place = std::ranges::upper_bound(entries, variables(entry), {}, variables);
+    entries.insert(place, std::move(entry));
   }
-  const auto variables = [](const Entry& entry) {
-    return std::ranges::count_if(entry.parts, is_variable);
-  };
-  for (auto& [first, entries] : entries_) std::ranges::stable_sort(entries, {}, variables);
 }
 
 Action Table::find(std::string_view method, std::string_view path,
