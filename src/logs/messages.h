@@ -105,6 +105,17 @@ struct LogTrouble {
   }
 };
 
+// worker -> core: standard input has ended (stdin_once, or CloseInput), and the worker has closed
+// its copy. Core closes its own: a pipe ends for its reader when the last writer goes.
+struct InputEnded {
+  static constexpr uint8_t code = 8;
+  std::string key;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(key);
+  }
+};
+
 // Size of the journal memfd that core makes for each AddStreams.
 inline constexpr uint64_t journal_bytes = 256u << 10;
 
