@@ -81,14 +81,14 @@ void drop_foreign_descriptors(Brief& brief) {
     keep[count++] = fd;
   };
   for (const int fd : {brief.handshake, brief.stub, brief.console_socket, brief.wait, brief.report,
-                       brief.init, brief.init_root}) {
+                       brief.init, brief.init_root, brief.root_mount}) {
     add(fd);
   }
   for (const int fd : brief.stdio) add(fd);
   for (uint32_t i = 0; i < brief.preserved; ++i) add(static_cast<int>(3 + i));
   const PlanHeader& header = brief.plan.header();
   if (!brief.joined) {
-    for (uint32_t i = 0; i < header.joins.count; ++i) add(brief.join_fds[i]);
+    for (uint32_t i = 0; i < brief.join_count; ++i) add(brief.joins[i].fd);
   }
   uint32_t trees = 0;
   for (const MountStep& step : brief.plan.items(header.mounts)) {
@@ -137,12 +137,12 @@ const char* namespace_name(uint64_t type) {
 }
 
 // The parent has entered joined pid namespaces for the clone; a task cannot enter one itself.
-void join_by_path(Brief& brief) {
-  const auto joins = brief.plan.items(brief.plan.header().joins);
-  for (uint32_t i = 0; i < joins.size(); ++i) {
-    if (joins[i].type == CLONE_NEWPID) continue;
-    need(brief, call(SYS_setns, brief.join_fds[i], joins[i].type), "joining namespace",
-         brief.plan.text(joins[i].path), "setns", namespace_name(joins[i].type));
+void join_namespaces(Brief& brief) {
+  for (uint32_t i = 0; i < brief.join_count; ++i) {
+    const Join& join = brief.joins[i];
+    if (join.type == CLONE_NEWPID) continue;
+    need(brief, call(SYS_setns, join.fd, join.type), "joining namespace", join.path, "setns",
+         namespace_name(join.type));
   }
 }
 
@@ -196,19 +196,20 @@ void bring_up_loopback(Brief& brief) {
 
 void enter_namespaces(Brief& brief) {
   const PlanHeader& header = brief.plan.header();
-  if (!brief.joined) join_by_path(brief);
-  if ((header.new_namespaces & CLONE_NEWUSER) != 0) ask_parent(brief, Signal::MapUsers);
+  const uint64_t new_namespaces = brief.new_namespaces;
+  if (!brief.joined) join_namespaces(brief);
+  if ((new_namespaces & CLONE_NEWUSER) != 0) ask_parent(brief, Signal::MapUsers);
   if ((header.flags & plan_user_namespace) != 0) become_root_of_user_namespace(brief);
   // Made here and not by clone3, which would keep the parent waiting; and a cgroup namespace is
   // rooted where its maker is: only by now is that the container's cgroup.
   constexpr uint64_t made_here =
       CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-  if ((header.new_namespaces & made_here) != 0) {
-    need(brief, call(SYS_unshare, header.new_namespaces & made_here), "making namespaces", nullptr,
+  if ((new_namespaces & made_here) != 0) {
+    need(brief, call(SYS_unshare, new_namespaces & made_here), "making namespaces", nullptr,
          "unshare");
   }
-  if ((header.new_namespaces & CLONE_NEWTIME) != 0) enter_new_time_namespace(brief);
-  if ((header.new_namespaces & CLONE_NEWNET) != 0) bring_up_loopback(brief);
+  if ((new_namespaces & CLONE_NEWTIME) != 0) enter_new_time_namespace(brief);
+  if ((new_namespaces & CLONE_NEWNET) != 0) bring_up_loopback(brief);
   if (header.hostname) {
     need(brief, call(SYS_sethostname, brief.plan.text(header.hostname), header.hostname.length),
          "setting hostname", brief.plan.text(header.hostname), "sethostname");

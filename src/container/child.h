@@ -34,6 +34,12 @@ inline constexpr uint32_t stub_error_bit = 0x80000000u;
 // PATH_MAX of the kernel: longer paths are refused.
 inline constexpr uint32_t path_bytes_max = 4096;
 
+struct Join {
+  int fd = -1;
+  uint64_t type = 0;           // CLONE_NEW*
+  const char* path = nullptr;  // for words; null: joined by descriptor
+};
+
 // What parent and child share. Owned by the Launch, which outlives the child's execve.
 struct Brief {
   PlanView plan;
@@ -55,8 +61,14 @@ struct Brief {
   // Where the container's cgroup is in the runtime's mount namespace, for MountKind::CgroupTree.
   const char* cgroup_directory = nullptr;
 
-  const int* join_fds = nullptr;     // in the order of PlanHeader::joins
-  bool joined = false;               // the trampoline has joined them already
+  // Namespaces to join, in order: the plan's, then the caller's. A descriptor may be a pidfd.
+  const Join* joins = nullptr;
+  uint32_t join_count = 0;
+  bool joined = false;          // the trampoline has joined them already
+  uint64_t new_namespaces = 0;  // CLONE_NEW*: the plan's but for those the caller has joined
+  int root_mount = -1;          // a detached mount to be the root, instead of what is at root.path
+  bool resets_files_limit = false;
+  uint64_t files_limit[2] = {};      // soft, hard; before the plan's own limits
   const int* idmap_trees = nullptr;  // one per MountStep with an idmap, in order
 
   // For a process in a running container: its init, and what of it to join.

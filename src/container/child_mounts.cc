@@ -530,6 +530,15 @@ int mount_root(Brief& brief) {
   need(brief,
        call(SYS_mount, none, static_cast<const char*>("/"), none, header.start_propagation, none),
        preparing_root, path, "mount", "propagation of /");
+  if (brief.root_mount >= 0) {
+    // Over our "/": paths go on to be looked up below it until the pivot, so that the sources of
+    // binds still are the host's, and no directory has to be kept for it.
+    need(brief,
+         call(SYS_move_mount, brief.root_mount, empty_path, AT_FDCWD, static_cast<const char*>("/"),
+              MOVE_MOUNT_F_EMPTY_PATH),
+         preparing_root, nullptr, "move_mount");
+    return brief.root_mount;
+  }
   const int directory = open_root_directory(brief);
   const long root =
       need(brief, clone_mount(directory, AT_RECURSIVE), preparing_root, path, "open_tree");
@@ -547,10 +556,12 @@ void enter_root(Brief& brief, int root) {
   if (!new_mount_namespace) {
     need(brief, call(SYS_chroot, here), doing, nullptr, "chroot");
   } else if ((header.flags & plan_no_pivot) != 0) {
-    need(brief,
-         call(SYS_move_mount, root, empty_path, AT_FDCWD, static_cast<const char*>("/"),
-              MOVE_MOUNT_F_EMPTY_PATH),
-         doing, nullptr, "move_mount");
+    // A root that came as a mount is there already.
+    if (brief.root_mount < 0)
+      need(brief,
+           call(SYS_move_mount, root, empty_path, AT_FDCWD, static_cast<const char*>("/"),
+                MOVE_MOUNT_F_EMPTY_PATH),
+           doing, nullptr, "move_mount");
     need(brief, call(SYS_chroot, here), doing, nullptr, "chroot");
   } else {
     // pivot_root(2), NOTES: with "." for both, the old root ends up on top of the new one.

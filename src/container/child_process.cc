@@ -62,6 +62,11 @@ void set_limits(Brief& brief) {
   struct Limit {
     uint64_t soft, hard;
   };
+  if (brief.resets_files_limit) {
+    constexpr int files = 7;  // RLIMIT_NOFILE
+    need(brief, call(SYS_prlimit64, 0, files, &brief.files_limit[0], nullptr),
+         "setting the limit of open files", nullptr, "prlimit");
+  }
   for (const RlimitStep& step : brief.plan.items(process_of(brief).rlimits)) {
     const Limit limit{step.soft, step.hard};
     need(brief, call(SYS_prlimit64, 0, step.resource, &limit, nullptr), "setting process.rlimits",

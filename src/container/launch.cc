@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -155,6 +157,12 @@ Result<Fd> make_user_namespace(std::string_view uid_map, std::string_view gid_ma
 
 }  // namespace
 
+Result<Fd> make_stub() {
+  const std::string_view stub(nacelle_stub_begin,
+                              static_cast<size_t>(nacelle_stub_end - nacelle_stub_begin));
+  return sys::make_sealed_memory_file("nacelle-stub", stub, true);
+}
+
 // Whether the filter of the plan lets a system call through to the kernel or to its listener.
 bool Launch::filter_allows(uint32_t number, uint64_t first_argument) const {
   const auto filter = plan_.items(plan_.header().process.seccomp);
@@ -184,11 +192,10 @@ bool Launch::child_needs_own_memory() const {
   // copy of our memory is bad enough.
   bool watched =
       options_.init >= 0 && (options_.init_namespaces & CLONE_NEWPID) != 0 && !forks_last();
-  for (const JoinStep& join : plan_.items(plan_.header().joins))
-    watched |= join.type == CLONE_NEWPID;
+  for (const Join& join : joins_) watched |= join.type == CLONE_NEWPID;
   if (watched || writes_oom_score_) return true;
-  uint64_t namespaces = plan_.header().new_namespaces | options_.init_namespaces;
-  for (const JoinStep& join : plan_.items(plan_.header().joins)) namespaces |= join.type;
+  uint64_t namespaces = new_namespaces_ | options_.init_namespaces;
+  for (const Join& join : joins_) namespaces |= join.type;
   return (namespaces & CLONE_NEWTIME) != 0;
 }
 
@@ -196,13 +203,9 @@ bool Launch::child_needs_own_memory() const {
 // user namespace may no longer join the host's others. So a joined user namespace is entered, and
 // with a new one all others are joined, before the clone that makes the container's first process.
 bool Launch::needs_trampoline() const {
-  const auto joins = plan_.items(plan_.header().joins);
-  if (joins.empty()) return false;
-  if ((plan_.header().new_namespaces & CLONE_NEWUSER) != 0) return true;
-  for (const JoinStep& join : joins) {
-    if (join.type == CLONE_NEWUSER) return true;
-  }
-  return false;
+  if (joins_.empty()) return false;
+  if ((new_namespaces_ & CLONE_NEWUSER) != 0) return true;
+  return contains(joins_, uint64_t{CLONE_NEWUSER}, &Join::type);
 }
 
 // The kernel keeps one oom_score_adj for all that share memory, so the child may change it only in
@@ -215,7 +218,23 @@ Result<> Launch::look_at_oom_score() {
   return {};
 }
 
+// What a caller may not combine; a plan is checked as a whole by itself.
+Result<> Launch::check_options() const {
+  constexpr uint64_t joinable =
+      CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  for (const JoinedNamespace& join : options_.joined) {
+    if (!std::has_single_bit(join.type) || (join.type & joinable) == 0 || join.fd < 0) {
+      return fail(Kind::Invalid, "joining namespace: not a kind that can be joined by descriptor");
+    }
+  }
+  if (options_.root_mount >= 0 && (plan_.header().flags & plan_own_mounts) == 0) {
+    return fail(Kind::Invalid, "a root that is a mount needs a mount namespace");
+  }
+  return {};
+}
+
 Result<> Launch::open_joins() {
+  new_namespaces_ = plan_.header().new_namespaces;
   for (const JoinStep& join : plan_.items(plan_.header().joins)) {
     const char* path = plan_.text(join.path);
     // Not to wait for a writer, should the path be a FIFO.
@@ -225,8 +244,12 @@ Result<> Launch::open_joins() {
       return fail(Kind::Invalid,
                   cat("linux.namespaces: '", path, "' is not a namespace of that type"));
     }
-    join_numbers_.push_back(fd.get());
-    joins_.push_back(std::move(fd));
+    joins_.push_back({fd.get(), join.type, path});
+    joins_opened_.push_back(std::move(fd));
+  }
+  for (const JoinedNamespace& join : options_.joined) {
+    joins_.push_back({join.fd, join.type, nullptr});
+    new_namespaces_ &= ~join.type;
   }
   return {};
 }
@@ -285,19 +308,24 @@ Result<> Launch::make_brief() {
     return fail_errno(errno, "socketpair");
   handshake_ = Fd(ends[0]);
   child_end_ = Fd(ends[1]);
-  const std::string_view stub(nacelle_stub_begin,
-                              static_cast<size_t>(nacelle_stub_end - nacelle_stub_begin));
-  stub_ = TRY(sys::make_sealed_memory_file("nacelle-stub", stub, true));
+  if (options_.stub < 0) stub_ = TRY(make_stub());
 
   brief_->handshake = child_end_.get();
-  brief_->stub = stub_.get();
+  brief_->stub = options_.stub < 0 ? stub_.get() : options_.stub;
   brief_->console_socket = options_.console_socket;
   for (int i = 0; i < 3; ++i) brief_->stdio[i] = options_.stdio[i];
   brief_->wait = options_.wait;
   brief_->report = options_.report >= 0 ? options_.report : child_end_.get();
   brief_->preserved = options_.preserved;
   brief_->cgroup_directory = options_.cgroup_directory;
-  brief_->join_fds = join_numbers_.data();
+  brief_->joins = joins_.data();
+  brief_->join_count = static_cast<uint32_t>(joins_.size());
+  brief_->new_namespaces = new_namespaces_;
+  brief_->root_mount = options_.root_mount;
+  brief_->resets_files_limit = options_.files_limit != nullptr;
+  if (options_.files_limit != nullptr) {
+    std::copy_n(options_.files_limit, 2, brief_->files_limit);
+  }
   brief_->joined = needs_trampoline();
   brief_->idmap_trees = idmap_numbers_.data();
   brief_->init = options_.init;
@@ -328,8 +356,7 @@ namespace {
 struct Trampoline {
   clone_args* arguments;
   Brief* brief;
-  const int* joins;
-  const JoinStep* steps;
+  const Join* joins;
   size_t count;
   long result;      // of the inner clone3, or a negative errno
   uint64_t failed;  // the type of the namespace that could not be joined
@@ -343,9 +370,9 @@ long join_all(Trampoline& trampoline) {
   const auto try_all = [&](bool with_user) -> long {
     long last = 0;
     for (size_t i = 0; i < trampoline.count; ++i) {
-      const uint64_t type = trampoline.steps[i].type;
+      const uint64_t type = trampoline.joins[i].type;
       if (joined[i] || (type == CLONE_NEWUSER) != with_user) continue;
-      const long result = sys::call(SYS_setns, trampoline.joins[i], type);
+      const long result = sys::call(SYS_setns, trampoline.joins[i].fd, type);
       joined[i] = result == 0;
       if (result < 0) {
         trampoline.failed = type;
@@ -357,7 +384,7 @@ long join_all(Trampoline& trampoline) {
   const long first = try_all(false);
   bool has_user = false;
   for (size_t i = 0; i < trampoline.count; ++i)
-    has_user |= trampoline.steps[i].type == CLONE_NEWUSER;
+    has_user |= trampoline.joins[i].type == CLONE_NEWUSER;
   if (!has_user) return first;
   const long user = try_all(true);
   return user < 0 ? user : try_all(false);
@@ -382,8 +409,7 @@ long Launch::clone_through_trampoline(void* clone_arguments) {
   const uint64_t exit_signal = inner.exit_signal;
   inner.flags |= CLONE_PARENT;
   inner.exit_signal = 0;  // with CLONE_PARENT the trampoline's own is taken
-  const auto joins = plan_.items(plan_.header().joins);
-  Trampoline trampoline{&inner, brief_, join_numbers_.data(), joins.data(), joins.size(), 0, 0};
+  Trampoline trampoline{&inner, brief_, joins_.data(), joins_.size(), 0, 0};
   std::vector<char> stack(64u << 10);
   clone_args outer{};
   outer.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES;
@@ -404,15 +430,13 @@ Result<> Launch::clone_child() {
     TRY(pid_namespace.enter(options_.init));
   }
   if (!needs_trampoline()) {
-    const auto joins = plan_.items(plan_.header().joins);
-    for (size_t i = 0; i < joins.size(); ++i) {
-      if (joins[i].type == CLONE_NEWPID) TRY(pid_namespace.enter(join_numbers_[i]));
+    for (const Join& join : joins_) {
+      if (join.type == CLONE_NEWPID) TRY(pid_namespace.enter(join.fd));
     }
   }
   clone_args arguments{};
   int raw_pidfd = -1;
-  arguments.flags =
-      CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (plan_.header().new_namespaces & namespaces_by_clone);
+  arguments.flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (new_namespaces_ & namespaces_by_clone);
   arguments.pidfd = reinterpret_cast<uintptr_t>(&raw_pidfd);
   arguments.exit_signal = SIGCHLD;
   const bool own_memory = child_needs_own_memory();
@@ -445,6 +469,7 @@ Result<std::unique_ptr<Launch>> Launch::begin(const PlanView& plan, const Launch
     return fail(Kind::Unsupported,
                 "linux.seccomp: the profile must allow execveat, which starts the last stage");
   }
+  TRY(launch->check_options());
   TRY(launch->look_at_oom_score());
   TRY(launch->open_joins());
   TRY(launch->make_idmap_trees());

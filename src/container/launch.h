@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,16 @@
 #include "nacelle/result.h"
 
 namespace nacelle::container {
+
+// A namespace to join besides the plan's, instead of a new one of its kind: `fd` is a namespace's
+// descriptor, or the pidfd of a process in it.
+struct JoinedNamespace {
+  int fd = -1;
+  uint64_t type = 0;  // one of CLONE_NEW*; neither mount nor user
+};
+
+// The stub's bytes, sealed; for callers that start more than once (LaunchOptions::stub).
+Result<Fd> make_stub();
 
 // Descriptors are borrowed until the launch is over; -1: none.
 struct LaunchOptions {
@@ -35,6 +46,13 @@ struct LaunchOptions {
   int report = -1;
   bool traced = false;
   bool ask_before_pivot = false;  // RunHooks even where the plan has no hooks
+  int stub = -1;                  // of make_stub(); -1: one is made
+  // A detached mount that becomes the root instead of what is at the plan's root.path. It is used
+  // up, whether or not the launch succeeds.
+  int root_mount = -1;
+  std::span<const JoinedNamespace> joined;  // copied
+  // RLIMIT_NOFILE that the program has unless the plan says otherwise; no pointer: the caller's.
+  const uint64_t* files_limit = nullptr;  // soft and hard; copied
   // A process in a running container instead of a new container.
   int init = -1;                 // pidfd of its init
   uint64_t init_namespaces = 0;  // CLONE_NEW* that the container has of its own
@@ -76,6 +94,7 @@ class Launch {
  private:
   Launch(const PlanView& plan, const LaunchOptions& options) : plan_(plan), options_(options) {}
 
+  Result<> check_options() const;
   Result<> open_joins();
   Result<> make_idmap_trees();
   Result<> make_brief();
@@ -95,8 +114,9 @@ class Launch {
 
   PlanView plan_;
   LaunchOptions options_;
-  std::vector<Fd> joins_;
-  std::vector<int> join_numbers_;
+  std::vector<Fd> joins_opened_;
+  std::vector<Join> joins_;
+  uint64_t new_namespaces_ = 0;
   std::vector<Fd> idmap_trees_;
   std::vector<int> idmap_numbers_;
   std::vector<const char*> argv_;

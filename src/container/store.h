@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "container/identity.h"
 #include "container/launch_plan.h"
 #include "nacelle/fd.h"
 #include "nacelle/result.h"
@@ -21,16 +22,6 @@ namespace nacelle::container {
 
 inline constexpr const char* start_fifo = "start";
 inline constexpr const char* report_fifo = "report";
-
-// A process, named so that a reused pid is never mistaken for it.
-struct ProcessIdentity {
-  int pid = 0;
-  uint64_t pidfd_inode = 0;  // unique until reboot where there is pidfs (6.9); else 0
-  uint64_t start_time = 0;   // field 22 of /proc/PID/stat, where there is no pidfs
-};
-Result<ProcessIdentity> identify(int pid, const Fd& pidfd);
-// A pidfd of that very process, or NotFound when it is gone or another has its pid.
-Result<Fd> open_process(const ProcessIdentity& identity);
 
 struct Record {
   oci::State state;  // status and pid are filled in by those who look
