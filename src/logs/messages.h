@@ -3,6 +3,15 @@
 // container, writes their logs, and carries the sessions of attached clients. It holds nothing
 // that is not also held by core: killed at any moment, its successor is told everything again and
 // goes on where it stopped, without a byte lost or written twice.
+//
+// What core gives every worker it starts, as descriptors 3, 4 and 5: the control socket; the read
+// end and the write end of the *work pipe*. Core makes that pipe once (pipe2 with O_CLOEXEC), gives
+// the same one to every successor, keeps it over its own re-exec, and never reads or writes it: a
+// byte on its way from a container into a journal is in there when a worker is killed. One pipe for
+// all containers. Descriptors 4 and 5 may be missing: then such a byte can be lost.
+// After a worker's death core sends to its successor, in this order: AddStreams for every key that
+// was not Drained, with the same descriptors; Ended for those that have ended; CloseInput where it
+// was sent before. Client connections die with the worker that carried them.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +34,9 @@ struct AddStreams {
   bool has_stdin = false, has_stdout = false, has_stderr = false, has_directory = false;
   bool stdin_once = false;  // standard input ends with the first client that ends its side
   Options options;          // Driver::None for an exec
-  // An exec's output is kept for its client until that comes, and thrown away once this many bytes
-  // are there; a container's goes to the log whether or not anybody is attached.
+  // An exec's output stays in its pipes until a client comes (also after Ended, for some seconds),
+  // and goes nowhere once that has left; a container's goes to the log whether or not anybody is
+  // attached.
   bool hold_for_client = false;
   template <class Visit>
   void fields(Visit& visit) {
@@ -107,6 +117,18 @@ struct LogTrouble {
 
 // worker -> core: standard input has ended (stdin_once, or CloseInput), and the worker has closed
 // its copy. Core closes its own: a pipe ends for its reader when the last writer goes.
+struct InputEnded {
+  static constexpr uint8_t code = 8;
+  std::string key;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(key);
+  }
+};
+
+// worker -> core: the client of a key with `stdin_once` has ended its side: standard input is over.
+// It ends when its last copy is closed: core closes its own, has the one parked with the engine
+// closed, and adds the key without standard input from now on.
 struct InputEnded {
   static constexpr uint8_t code = 8;
   std::string key;
