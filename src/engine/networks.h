@@ -23,6 +23,15 @@ namespace nacelle::engine {
 struct IpamPool {
   std::string subnet, gateway, ip_range;
   std::map<std::string, std::string> auxiliary;
+  bool chosen_here = false;  // nobody asked for this subnet: nobody may ask for its addresses
+  template <class V>
+  void describe(V& v) {
+    v("Subnet", subnet);
+    v("Gateway", gateway);
+    v("IPRange", ip_range);
+    v("AuxiliaryAddresses", auxiliary);
+    v("ChosenHere", chosen_here);
+  }
 };
 struct Network {
   std::string id, name, driver, scope = "local", created;  // RFC 3339
@@ -30,6 +39,26 @@ struct Network {
   Labels options, labels, ipam_options;
   std::string ipam_driver = "default";
   std::vector<IpamPool> pools;
+  // `bridge`, `host` and `none`, which are always there.
+  bool predefined() const;
+  template <class V>
+  void describe(V& v) {
+    v("Id", id);
+    v("Name", name);
+    v("Driver", driver);
+    v("Scope", scope);
+    v("Created", created);
+    v("Internal", internal);
+    v("Attachable", attachable);
+    v("EnableIPv4", ipv4);
+    v("EnableIPv6", ipv6);
+    v("Ingress", ingress);
+    v("Options", options);
+    v("Labels", labels);
+    v("IPAMOptions", ipam_options);
+    v("IPAMDriver", ipam_driver);
+    v("Pools", pools);
+  }
 };
 // swagger: NetworkCreateRequest.
 struct NetworkCreateRequest {
@@ -43,9 +72,11 @@ struct NetworkMember {
 
 class Networks {
  public:
-  // Reads records; makes `bridge` (172.17.0.0/16 or the next free), `host` and `none`.
+  // Reads records; makes `bridge` (172.17.0.0/16 or the next free, unless `default_subnet` says
+  // which: "10.9.0.1/24" names its gateway too), `host` and `none`. A record that cannot be read is
+  // set aside, as <data root>/networks/.damaged-<id>.
   static Result<std::unique_ptr<Networks>> open(ring::Loop& loop, std::string data_root,
-                                                Events& events);
+                                                Events& events, std::string default_subnet = {});
   ~Networks();
 
   std::vector<Network> list() const;
@@ -57,7 +88,9 @@ class Networks {
   std::vector<NetworkMember> members(const std::string& id) const;
 
   // Gives `container` an endpoint: address and MAC, those asked for if they are free. On `bridge`
-  // without a wish the address is left to core's pool: join_done() says which it became.
+  // without a wish the address is left to core's pool: join_done() says which it became. On `host`
+  // and `none` the interface has no name: there is none to be made. The interface of an internal
+  // network has no gateway. Interface.network is the network's id.
   struct Joined {
     Endpoint endpoint;
     core::Interface interface;
@@ -68,7 +101,9 @@ class Networks {
                  const core::Interface& became);
   void leave(const std::string& network, const std::string& container);
 
-  // Addresses for core's pool of `bridge`; the block is reserved until given back.
+  // Addresses for core's pool of `bridge`; each is reserved until address_free(). What an engine
+  // before this one had leased, and no container is known to have, comes first: core passes over
+  // what it has already. So adopt() comes before this.
   core::PoolRequest lease_pool(unsigned addresses, unsigned ready);
   void address_free(const std::string& network, const std::string& address);
   // After a restart: this container has this address.

@@ -1,0 +1,797 @@
+#include "engine/networks.h"
+
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <set>
+#include <utility>
+
+#include "base/text.h"
+#include "codec/json.h"
+#include "codec/json_fields.h"
+#include "codec/json_writer.h"
+#include "engine/addresses.h"
+#include "engine/moment.h"
+#include "engine/names.h"
+#include "image/disk.h"
+#include "sys/file.h"
+#include "sys/netlink.h"
+
+namespace nacelle::engine {
+namespace {
+
+constexpr size_t record_bytes_max = 1u << 20;
+constexpr size_t networks_max = 4096;
+constexpr size_t name_bytes_max = 255;
+constexpr const char* directory_name = "networks";
+constexpr std::string_view mtu_option = "com.docker.network.driver.mtu";
+
+bool is_predefined(std::string_view name) {
+  return name == "bridge" || name == "host" || name == "none";
+}
+
+// What is kept of a network.
+struct Record {
+  Network network;
+  std::vector<std::string> leased;  // addresses that core has for its pool
+  template <class V>
+  void describe(V& v) {
+    v("Network", network);
+    v("Leased", leased);
+  }
+};
+
+// Addresses ------------------------------------------------------------------------------------
+
+// One subnet's addresses: who is asked for is given out once.
+struct Pool {
+  Prefix subnet, range;
+  Address gateway;
+  std::set<AddressNumber> taken;
+  AddressNumber hint = 0;  // none below it is free
+
+  bool usable(AddressNumber number) const {
+    const Address address{.number = number, .v6 = subnet.base.v6};
+    if (!subnet.contains(address) || taken.contains(number)) return false;
+    // The network's own address and its broadcast address; RFC 3021 has neither.
+    if (subnet.width() - subnet.length < 2) return true;
+    if (number == subnet.first().number) return false;
+    return subnet.base.v6 || number != subnet.last().number;
+  }
+  std::optional<Address> take_next() {
+    const AddressNumber end = range.last().number;
+    for (AddressNumber at = std::max(hint, range.first().number);; ++at) {
+      if (usable(at)) {
+        taken.insert(at);
+        hint = at;
+        return Address{.number = at, .v6 = subnet.base.v6};
+      }
+      if (at >= end) return std::nullopt;
+    }
+  }
+  void free(AddressNumber number) {
+    if (number == gateway.number || taken.erase(number) == 0) return;
+    hint = std::min(hint, number);
+  }
+};
+
+// Of a pool whose texts have been checked.
+Pool make_pool(const IpamPool& ipam) {
+  Pool pool;
+  pool.subnet = parse_prefix(ipam.subnet).value_or(Prefix());
+  pool.range = parse_prefix(ipam.ip_range).value_or(pool.subnet);
+  pool.hint = pool.range.first().number;
+  if (const auto gateway = parse_address(ipam.gateway)) {
+    pool.gateway = *gateway;
+    pool.taken.insert(gateway->number);
+  }
+  for (const auto& [name, text] : ipam.auxiliary) {
+    if (const auto address = parse_address(text)) pool.taken.insert(address->number);
+  }
+  return pool;
+}
+
+// Docker's lines about each pool, in its order.
+void check_range(const IpamPool& pool, const Prefix& subnet, std::vector<std::string>& errors) {
+  if (pool.ip_range.empty()) return;
+  const std::string begin = cat("invalid ip-range ", pool.ip_range, ": ");
+  const auto range = parse_prefix(pool.ip_range);
+  if (!range) {
+    errors.push_back(cat(begin, "invalid CIDR block notation"));
+    return;
+  }
+  if (range->base.v6 != subnet.base.v6) {
+    errors.push_back(
+        cat(begin, "parent subnet is an ", subnet.base.v6 ? "IPv6" : "IPv4", " block"));
+    return;
+  }
+  if (range->length < subnet.length) {
+    errors.push_back(cat(begin, "CIDR block is bigger than its parent subnet ", subnet.text()));
+  }
+  if (range->base != range->first()) {
+    errors.push_back(cat(begin, "it should be ", range->first().text(), '/', range->length));
+  }
+  if (!subnet.overlaps(*range)) {
+    errors.push_back(cat(begin, "parent subnet ", subnet.text(), " doesn't contain ip-range"));
+  }
+}
+
+void check_inside(std::string_view what, const std::string& text, const Prefix& subnet,
+                  std::vector<std::string>& errors) {
+  if (text.empty()) return;
+  const auto address = parse_address(text);
+  if (!address) {
+    errors.push_back(cat("invalid ", what, ": invalid address"));
+  } else if (address->v6 != subnet.base.v6) {
+    errors.push_back(cat("invalid ", what, ": parent subnet is an ",
+                         subnet.base.v6 ? "IPv6" : "IPv4", " block"));
+  } else if (!subnet.contains(*address)) {
+    errors.push_back(
+        cat("invalid ", what, ": parent subnet ", subnet.text(), " doesn't contain this address"));
+  }
+}
+
+Result<> check_pools(const Network& network) {
+  std::vector<std::string> errors;
+  for (const IpamPool& pool : network.pools) {
+    const auto subnet = parse_prefix(pool.subnet);
+    if (!subnet) {
+      errors.push_back(cat("invalid subnet ", pool.subnet, ": invalid CIDR block notation"));
+      continue;
+    }
+    if (subnet->base.v6 && !network.ipv6) continue;
+    if (subnet->base != subnet->first()) {
+      errors.push_back(cat("invalid subnet ", pool.subnet, ": it should be ",
+                           subnet->first().text(), '/', subnet->length));
+    }
+    check_range(pool, *subnet, errors);
+    check_inside(cat("gateway ", pool.gateway), pool.gateway, *subnet, errors);
+    for (const auto& [name, address] : pool.auxiliary) {
+      check_inside(cat("auxiliary address ", name), address, *subnet, errors);
+    }
+  }
+  if (errors.empty()) return {};
+  std::string text = "invalid network config:";
+  for (const std::string& each : errors) text += cat('\n', each);
+  return fail(Kind::Invalid, std::move(text));
+}
+
+// A gateway where none was asked for: the first address that is nobody's.
+void choose_gateway(IpamPool& ipam) {
+  if (!ipam.gateway.empty()) return;
+  Pool pool = make_pool(ipam);
+  pool.range = pool.subnet;
+  pool.hint = pool.subnet.first().number;
+  if (const auto first = pool.take_next()) ipam.gateway = first->text();
+}
+
+// What this machine has routes to, besides everything.
+std::vector<Prefix> routed_prefixes() {
+  std::vector<Prefix> prefixes;
+  auto socket = sys::NetlinkSocket::open();
+  if (!socket) return prefixes;
+  rtmsg wanted{};
+  wanted.rtm_family = AF_INET;
+  auto routes = socket->dump(sys::NetlinkRequest(RTM_GETROUTE, 0, wanted), "listing routes");
+  if (!routes) return prefixes;
+  for (const sys::NetlinkMessage& message : *routes) {
+    const auto route = message.fixed<rtmsg>();
+    const std::string_view value = message.attribute(sizeof route, RTA_DST);
+    if (message.type() != RTM_NEWROUTE || route.rtm_dst_len == 0 || route.rtm_dst_len > 32)
+      continue;
+    if (route.rtm_table == RT_TABLE_LOCAL || value.size() != 4) continue;
+    Prefix prefix;
+    prefix.length = route.rtm_dst_len;
+    for (const char c : value) {
+      prefix.base.number = prefix.base.number << 8 | static_cast<unsigned char>(c);
+    }
+    prefixes.push_back(prefix);
+  }
+  return prefixes;
+}
+
+// Docker's default pools: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/20 and on.
+std::optional<Prefix> choose_subnet(const std::vector<Prefix>& in_use) {
+  const auto is_free = [&](const Prefix& wanted) {
+    return std::ranges::none_of(in_use, [&](const Prefix& each) { return each.overlaps(wanted); });
+  };
+  for (unsigned second = 17; second < 32; ++second) {
+    const Prefix prefix{.base = {.number = 172u << 24 | second << 16, .v6 = false}, .length = 16};
+    if (is_free(prefix)) return prefix;
+  }
+  for (unsigned third = 0; third < 256; third += 16) {
+    const Prefix prefix{.base = {.number = 192u << 24 | 168u << 16 | third << 8, .v6 = false},
+                        .length = 20};
+    if (is_free(prefix)) return prefix;
+  }
+  return std::nullopt;
+}
+
+// Requests -------------------------------------------------------------------------------------
+
+Result<> check_driver(std::string_view driver) {
+  if (driver == "bridge") return {};
+  if (driver == "host" || driver == "null") {
+    return fail(Kind::Denied, cat("only one instance of \"", driver, "\" network is allowed"));
+  }
+  if (driver == "overlay") {
+    return fail(Kind::Denied,
+                "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
+                "join\" to connect this node to swarm and try again.");
+  }
+  return fail(Kind::NotFound, cat("plugin \"", driver, "\" not found"));
+}
+
+Result<> check_options(const Network& network) {
+  const auto mtu = network.options.find(std::string(mtu_option));
+  if (mtu == network.options.end()) return {};
+  const auto value = parse_number<uint32_t>(mtu->second);
+  if (value && *value <= 65535) return {};
+  return fail(Kind::Invalid, cat("invalid value for option ", mtu_option, ": ",
+                                 codec::json::in_quotes(mtu->second)));
+}
+
+Result<> check_name(const std::string& name) {
+  if (name == "default" || is_predefined(name)) {
+    return fail(Kind::Denied, cat("operation is not permitted on predefined ", name, " network "));
+  }
+  const bool blank = name.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
+  const bool odd = std::ranges::any_of(
+      name, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; });
+  if (!blank && !odd && name.size() <= name_bytes_max && is_utf8(name)) return {};
+  return fail(Kind::Invalid, cat("invalid name: ", blank ? "name is empty" : "not a network's"));
+}
+
+}  // namespace
+
+bool Network::predefined() const { return is_predefined(name); }
+
+// One network and who is in it.
+struct Entry {
+  Network network;
+  std::vector<Pool> pools;         // IPv4, in the order of network.pools
+  std::set<AddressNumber> leased;  // to core, for its pool
+  bool lease_renewed = false;
+  std::map<std::string, NetworkMember> members;  // by container
+
+  const IpamPool* ipam_of(const Address& address) const {
+    for (const IpamPool& each : network.pools) {
+      const auto subnet = parse_prefix(each.subnet);
+      if (subnet && subnet->contains(address)) return &each;
+    }
+    return nullptr;
+  }
+  Pool* pool_of(const Address& address) {
+    const auto found = std::ranges::find_if(
+        pools, [&](const Pool& each) { return each.subnet.contains(address); });
+    return found == pools.end() ? nullptr : &*found;
+  }
+};
+
+struct Networks::State {
+  State(Events& events_in) : events(events_in) {}
+
+  Events& events;
+  Fd directory;
+  std::map<std::string, Entry> entries;  // by id
+
+  Result<Entry*> find(const std::string& text);
+  Result<> keep(const Entry& entry);
+  Result<> read_records();
+  Result<> read_record(const std::string& id);
+  Result<> ensure_predefined(const std::string& default_subnet);
+  Result<> set_bridge(const std::string& default_subnet);
+  Entry& add(Network network);
+  Result<> fill_pools(Network& network) const;
+  Result<Address> choose(Entry& entry, const Endpoint& wish);
+  Result<Address> take_wished(Entry& entry, const std::string& text);
+  void tell(const Entry& entry, std::string action, const std::string& container = {});
+  std::vector<Prefix> own_prefixes(bool v6) const;
+};
+
+std::vector<Prefix> Networks::State::own_prefixes(bool v6) const {
+  std::vector<Prefix> all;
+  for (const auto& [id, entry] : entries) {
+    for (const IpamPool& pool : entry.network.pools) {
+      const auto subnet = parse_prefix(pool.subnet);
+      if (subnet && subnet->base.v6 == v6) all.push_back(*subnet);
+    }
+  }
+  return all;
+}
+
+Entry& Networks::State::add(Network network) {
+  Entry entry;
+  for (const IpamPool& ipam : network.pools) {
+    const auto subnet = parse_prefix(ipam.subnet);
+    if (subnet && !subnet->base.v6) entry.pools.push_back(make_pool(ipam));
+  }
+  std::string id = network.id;
+  entry.network = std::move(network);
+  return entries.insert_or_assign(std::move(id), std::move(entry)).first->second;
+}
+
+// Records --------------------------------------------------------------------------------------
+
+Result<> Networks::State::keep(const Entry& entry) {
+  Record record;
+  record.network = entry.network;
+  for (const AddressNumber number : entry.leased) {
+    record.leased.push_back(Address{.number = number, .v6 = false}.text());
+  }
+  codec::json::Writer json;
+  codec::json::write_fields(json, record);
+  return sys::replace_file_at(directory.get(), entry.network.id.c_str(), std::move(json).take(),
+                              0600);
+}
+
+Result<> Networks::State::read_record(const std::string& id) {
+  const std::string text = TRY(sys::read_file_at(directory.get(), id.c_str(), record_bytes_max));
+  const auto document = TRY(codec::json::Document::parse(text));
+  Record record;
+  TRY(codec::json::read_fields(document.root(), record));
+  Network& network = record.network;
+  if (network.id != id || network.name.empty() || network.name.size() > name_bytes_max) {
+    return fail(Kind::Invalid, cat("network ", id, ": its record is of something else"));
+  }
+  TRY(check_pools(network));
+  for (const auto& [other, entry] : entries) {
+    if (entry.network.name == network.name) {
+      return fail(Kind::Conflict, cat("network ", id, ": ", other, " has the same name"));
+    }
+  }
+  Entry& entry = add(std::move(network));
+  for (const std::string& each : record.leased) {
+    const auto address = parse_address(each);
+    Pool* pool = address ? entry.pool_of(*address) : nullptr;
+    if (pool == nullptr) continue;
+    pool->taken.insert(address->number);
+    entry.leased.insert(address->number);
+  }
+  return {};
+}
+
+Result<> Networks::State::read_records() {
+  std::vector<std::string> names = TRY(image::list_directory(directory));
+  std::ranges::sort(names);
+  for (const std::string& name : names) {
+    const bool is_id =
+        name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!is_id) continue;
+    if (entries.size() >= networks_max) break;
+    if (read_record(name)) continue;
+    // Not removed: a person may read in it what the network was.
+    (void)sys::rename_at(directory.get(), name.c_str(), cat(".damaged-", name).c_str());
+  }
+  return {};
+}
+
+Result<> Networks::State::set_bridge(const std::string& default_subnet) {
+  const auto bridge = std::ranges::find_if(
+      entries, [](const auto& each) { return each.second.network.name == "bridge"; });
+  Network network;
+  if (bridge != entries.end()) {
+    network = bridge->second.network;
+    if (default_subnet.empty()) return {};
+    const auto wanted = parse_prefix(default_subnet);
+    const bool same =
+        wanted && network.pools.size() == 1 &&
+        network.pools.front().subnet == cat(wanted->first().text(), '/', wanted->length);
+    if (same) return {};
+    network.pools.clear();
+    entries.erase(bridge);
+  } else {
+    network.id = random_id();
+    network.name = network.driver = "bridge";
+    network.created = moment_text(now_ns());
+    network.options = {{"com.docker.network.bridge.default_bridge", "true"},
+                       {"com.docker.network.bridge.enable_icc", "true"},
+                       {"com.docker.network.bridge.enable_ip_masquerade", "true"},
+                       {"com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"},
+                       {"com.docker.network.bridge.name", "nacelle0"},
+                       {std::string(mtu_option), "1500"}};
+  }
+  if (!default_subnet.empty()) {
+    const auto wanted = parse_prefix(default_subnet);
+    if (!wanted || wanted->base.v6 || wanted->length > 30) {
+      return fail(Kind::Invalid, cat("default subnet ", codec::json::in_quotes(default_subnet),
+                                     ": not an IPv4 network with room for a container"));
+    }
+    IpamPool pool;
+    pool.subnet = cat(wanted->first().text(), '/', wanted->length);
+    if (wanted->base != wanted->first()) pool.gateway = wanted->base.text();
+    network.pools.push_back(std::move(pool));
+  }
+  TRY(fill_pools(network));
+  for (IpamPool& each : network.pools) each.chosen_here = true;
+  return keep(add(std::move(network)));
+}
+
+Result<> Networks::State::ensure_predefined(const std::string& default_subnet) {
+  TRY(set_bridge(default_subnet));
+  for (const char* name : {"host", "none"}) {
+    const bool there = std::ranges::any_of(
+        entries, [&](const auto& each) { return each.second.network.name == name; });
+    if (there) continue;
+    Network network;
+    network.id = random_id();
+    network.name = name;
+    network.driver = network.name == "host" ? "host" : "null";
+    network.created = moment_text(now_ns());
+    TRY(keep(add(std::move(network))));
+  }
+  return {};
+}
+
+// Networks -------------------------------------------------------------------------------------
+
+Networks::Networks(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Networks::~Networks() = default;
+
+Result<std::unique_ptr<Networks>> Networks::open(ring::Loop&, std::string data_root, Events& events,
+                                                 std::string default_subnet) {
+  const Fd root =
+      TRY(sys::open_at(sys::working_directory, data_root.c_str(), O_RDONLY | O_DIRECTORY));
+  TRY(image::ensure_directory(root, directory_name));
+  auto state = std::make_unique<State>(events);
+  state->directory = TRY(sys::open_at(root.get(), directory_name, O_RDONLY | O_DIRECTORY));
+  TRY(state->read_records());
+  TRY(state->ensure_predefined(default_subnet));
+  return std::unique_ptr<Networks>(new Networks(std::move(state)));
+}
+
+std::vector<Network> Networks::list() const {
+  std::vector<Network> all;
+  for (const auto& [id, entry] : state_->entries) all.push_back(entry.network);
+  std::ranges::sort(all, {}, [](const Network& each) { return std::pair(each.name, each.id); });
+  return all;
+}
+
+Result<Entry*> Networks::State::find(const std::string& text) {
+  if (const auto exact = entries.find(text); exact != entries.end()) return &exact->second;
+  for (auto& [id, entry] : entries) {
+    if (entry.network.name == text) return &entry;
+  }
+  std::vector<Entry*> begins;
+  for (auto at = entries.lower_bound(text);
+       !text.empty() && at != entries.end() && at->first.starts_with(text); ++at) {
+    begins.push_back(&at->second);
+  }
+  if (begins.size() == 1) return begins.front();
+  if (begins.size() > 1) {
+    return fail(Kind::Invalid, cat("network ", text, " is ambiguous (", begins.size(),
+                                   " matches found based on ID prefix)"));
+  }
+  return fail(Kind::NotFound, cat("network ", text, " not found"));
+}
+
+Result<Network> Networks::find(const std::string& text) const {
+  return TRY(state_->find(text))->network;
+}
+
+Result<> Networks::State::fill_pools(Network& network) const {
+  const bool has_v4 = std::ranges::any_of(network.pools, [](const IpamPool& each) {
+    const auto subnet = parse_prefix(each.subnet);
+    return subnet && !subnet->base.v6;
+  });
+  std::vector<Prefix> used = own_prefixes(false);
+  if (!has_v4 && network.ipv4) {
+    std::vector<Prefix> all = routed_prefixes();
+    all.insert(all.end(), used.begin(), used.end());
+    const auto chosen = choose_subnet(all);
+    if (!chosen) {
+      return fail(Kind::Invalid, "all predefined address pools have been fully subnetted");
+    }
+    IpamPool pool;
+    pool.subnet = chosen->text();
+    pool.chosen_here = true;
+    network.pools.insert(network.pools.begin(), std::move(pool));
+  }
+  const std::vector<Prefix> used_v6 = own_prefixes(true);
+  used.insert(used.end(), used_v6.begin(), used_v6.end());
+  for (IpamPool& pool : network.pools) {
+    const Prefix subnet = parse_prefix(pool.subnet).value_or(Prefix());
+    for (const Prefix& other : used) {
+      if (!other.overlaps(subnet) || other.base.v6 != subnet.base.v6) continue;
+      return fail(Kind::Denied,
+                  "invalid pool request: Pool overlaps with other one on this address space");
+    }
+    used.push_back(subnet);
+    if (!network.internal || !pool.gateway.empty() || !subnet.base.v6) choose_gateway(pool);
+  }
+  return {};
+}
+
+Result<Network> Networks::create(NetworkCreateRequest request) {
+  Network& network = request.network;
+  TRY(check_name(network.name));
+  if (network.driver.empty() || network.driver == "default") network.driver = "bridge";
+  TRY(check_driver(network.driver));
+  if (network.scope.empty()) network.scope = "local";
+  if (network.scope != "local") {
+    return fail(Kind::Denied, cat("network scope \"", network.scope, "\" needs a swarm"));
+  }
+  if (network.ingress) {
+    return fail(Kind::Denied,
+                "This node is not a swarm manager. Use \"docker swarm init\" or "
+                "\"docker swarm join\" to connect this node to swarm and try again.");
+  }
+  if (network.ipam_driver.empty()) network.ipam_driver = "default";
+  if (network.ipam_driver != "default" && network.ipam_driver != "null") {
+    return fail(Kind::NotFound, cat("plugin \"", network.ipam_driver, "\" not found"));
+  }
+  TRY(check_options(network));
+  TRY(check_pools(network));
+  // Two networks of one name could not be told apart by it, whatever CheckDuplicate says.
+  for (const auto& [id, entry] : state_->entries) {
+    if (entry.network.name != network.name) continue;
+    return fail(Kind::Conflict, cat("network with name ", network.name, " already exists"));
+  }
+  if (state_->entries.size() >= networks_max) {
+    return fail(Kind::Exhausted, cat("more than ", networks_max, " networks"));
+  }
+  TRY(state_->fill_pools(network));
+  network.id = random_id();
+  network.created = moment_text(now_ns());
+  Entry& entry = state_->add(std::move(network));
+  if (Result<> kept = state_->keep(entry); !kept) {
+    state_->entries.erase(std::string(entry.network.id));
+    return std::unexpected(std::move(kept).error());
+  }
+  state_->tell(entry, "create");
+  return entry.network;
+}
+
+void Networks::State::tell(const Entry& entry, std::string action, const std::string& container) {
+  Labels attributes{{"name", entry.network.name}, {"type", entry.network.driver}};
+  if (!container.empty()) attributes["container"] = container;
+  events.publish("network", std::move(action), entry.network.id, std::move(attributes));
+}
+
+Result<> Networks::remove(const std::string& text) {
+  Entry& entry = *TRY(state_->find(text));
+  if (entry.network.predefined()) {
+    return fail(Kind::Denied,
+                cat(entry.network.name, " is a pre-defined network and cannot be removed"));
+  }
+  if (!entry.members.empty()) {
+    std::string who;
+    for (const auto& [container, member] : entry.members) {
+      who += cat(who.empty() ? "" : ", ", "name:\"", member.name, "\" id:\"",
+                 member.endpoint.endpoint_id.substr(0, 12), '"');
+    }
+    return fail(Kind::Denied, cat("error while removing network: network ", entry.network.name,
+                                  " has active endpoints (", who, ")"));
+  }
+  const Result<> gone = sys::unlink_at(state_->directory.get(), entry.network.id.c_str());
+  if (!gone && gone.error().error_number() != ENOENT) return gone;
+  state_->tell(entry, "destroy");
+  state_->entries.erase(std::string(entry.network.id));
+  return {};
+}
+
+std::vector<std::string> Networks::prune(const std::function<bool(const Network&)>& chosen) {
+  std::vector<std::string> names;
+  for (const Network& network : list()) {
+    const Entry& entry = state_->entries.at(network.id);
+    if (network.predefined() || !entry.members.empty() || !chosen(network)) continue;
+    if (remove(network.id)) names.push_back(network.name);
+  }
+  return names;
+}
+
+std::vector<NetworkMember> Networks::members(const std::string& id) const {
+  std::vector<NetworkMember> all;
+  const auto found = state_->find(id);
+  if (!found) return all;
+  for (const auto& [container, member] : (*found)->members) all.push_back(member);
+  return all;
+}
+
+// Endpoints ------------------------------------------------------------------------------------
+
+namespace {
+
+std::unexpected<Error> bad_endpoint(std::string_view why) {
+  return fail(Kind::Invalid, cat("invalid endpoint settings:\n", why));
+}
+
+// What can be said without knowing who has which address.
+Result<> check_wish(const Entry& entry, const Endpoint& wish) {
+  const EndpointIpamConfig ipam = wish.ipam_config.value_or(EndpointIpamConfig());
+  const bool asks = !ipam.ipv4_address.empty() || !ipam.ipv6_address.empty();
+  if (entry.network.predefined()) {
+    if (asks) {
+      return bad_endpoint("user specified IP address is supported on user defined networks only");
+    }
+    if (!wish.aliases.empty()) {
+      return bad_endpoint(
+          "network-scoped alias is supported only for containers in user defined networks");
+    }
+  }
+  for (const auto& [text, v6] : {std::pair(ipam.ipv4_address, false), {ipam.ipv6_address, true}}) {
+    if (text.empty()) continue;
+    const auto address = parse_address(text);
+    if (!address || address->v6 != v6) {
+      return bad_endpoint(cat("invalid ", v6 ? "IPv6" : "IPv4", " address: ", text));
+    }
+    const IpamPool* pool = entry.ipam_of(*address);
+    if (pool == nullptr || pool->chosen_here) {
+      return bad_endpoint(cat("no configured subnet contains IP address ", text));
+    }
+  }
+  if (!wish.mac_address.empty() && !is_mac(wish.mac_address)) {
+    return fail(Kind::Invalid, cat("invalid MAC address: ", wish.mac_address));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Address> Networks::State::take_wished(Entry& entry, const std::string& text) {
+  const Address address = parse_address(text).value_or(Address());
+  Pool* pool = entry.pool_of(address);
+  if (pool == nullptr || !pool->usable(address.number)) {
+    return fail(Kind::Denied, "Address already in use");
+  }
+  pool->taken.insert(address.number);
+  return address;
+}
+
+Result<Address> Networks::State::choose(Entry& entry, const Endpoint& wish) {
+  if (wish.ipam_config && !wish.ipam_config->ipv4_address.empty()) {
+    return take_wished(entry, wish.ipam_config->ipv4_address);
+  }
+  for (Pool& pool : entry.pools) {
+    if (const auto address = pool.take_next()) return *address;
+  }
+  return fail(Kind::Exhausted, cat("no available IPv4 addresses on this network's address pools: ",
+                                   entry.network.name, " (", entry.network.id, ")"));
+}
+
+Result<Networks::Joined> Networks::join(const std::string& network, const std::string& container,
+                                        const std::string& name, const Endpoint& wish,
+                                        unsigned index) {
+  Entry& entry = *TRY(state_->find(network));
+  const Network& about = entry.network;
+  if (entry.members.contains(container)) {
+    return fail(Kind::Denied,
+                cat("endpoint with name ", name, " already exists in network ", about.name));
+  }
+  TRY(check_wish(entry, wish));
+  Joined joined;
+  Endpoint& endpoint = joined.endpoint;
+  core::Interface& interface = joined.interface;
+  endpoint = wish;
+  endpoint.network_id = about.id;
+  if (!about.predefined()) {
+    endpoint.dns_names = {name};
+    for (const std::string& each : wish.aliases) {
+      if (!contains(endpoint.dns_names, each)) endpoint.dns_names.push_back(each);
+    }
+    const std::string short_id = container.substr(0, 12);
+    if (!contains(endpoint.dns_names, short_id)) endpoint.dns_names.push_back(short_id);
+  }
+  if (!entry.pools.empty()) {
+    const bool from_core = about.name == "bridge" && wish.mac_address.empty();
+    interface.network = about.id;
+    interface.name = cat("eth", index);
+    interface.mac = wish.mac_address;
+    interface.prefix_len = static_cast<uint8_t>(entry.pools.front().subnet.length);
+    interface.gateway = about.internal ? std::string() : entry.pools.front().gateway.text();
+    if (const auto mtu = about.options.find(std::string(mtu_option)); mtu != about.options.end()) {
+      interface.mtu = parse_number<uint32_t>(mtu->second).value_or(0);
+    }
+    if (!from_core) {
+      const Address address = TRY(state_->choose(entry, wish));
+      const Pool& pool = *entry.pool_of(address);
+      interface.address = address.text();
+      interface.prefix_len = static_cast<uint8_t>(pool.subnet.length);
+      if (!about.internal) interface.gateway = pool.gateway.text();
+      if (interface.mac.empty()) interface.mac = mac_of(address);
+      endpoint.ip_address = interface.address;
+      endpoint.mac_address = interface.mac;
+    }
+    endpoint.ip_prefix_len = interface.prefix_len;
+    endpoint.gateway = interface.gateway;
+  }
+  endpoint.endpoint_id = random_id();
+  entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
+  state_->tell(entry, "connect", container);
+  return joined;
+}
+
+void Networks::join_done(const std::string& network, const std::string& container,
+                         const core::Interface& became) {
+  const auto found = state_->find(network);
+  if (!found) return;
+  Entry& entry = **found;
+  const auto member = entry.members.find(container);
+  if (member == entry.members.end()) return;
+  Endpoint& endpoint = member->second.endpoint;
+  endpoint.ip_address = became.address;
+  endpoint.ip_prefix_len = became.prefix_len;
+  endpoint.gateway = became.gateway;
+  const auto address = parse_address(became.address);
+  endpoint.mac_address = became.mac;
+  if (became.mac.empty() && address) endpoint.mac_address = mac_of(*address);
+  if (Pool* pool = address ? entry.pool_of(*address) : nullptr) pool->taken.insert(address->number);
+}
+
+void Networks::leave(const std::string& network, const std::string& container) {
+  const auto found = state_->find(network);
+  if (!found) return;
+  Entry& entry = **found;
+  const auto member = entry.members.find(container);
+  if (member == entry.members.end()) return;
+  const auto address = parse_address(member->second.endpoint.ip_address);
+  Pool* pool = address ? entry.pool_of(*address) : nullptr;
+  // What is core's to give out comes back by address_free().
+  if (pool != nullptr && !entry.leased.contains(address->number)) pool->free(address->number);
+  state_->tell(entry, "disconnect", container);
+  entry.members.erase(member);
+}
+
+core::PoolRequest Networks::lease_pool(unsigned addresses, unsigned ready) {
+  core::PoolRequest request;
+  request.ready = ready;
+  const auto found = state_->find("bridge");
+  if (!found) return request;
+  Entry& entry = **found;
+  Pool& pool = entry.pools.front();
+  request.network = entry.network.id;
+  request.prefix_len = static_cast<uint8_t>(pool.subnet.length);
+  request.gateway = pool.gateway.text();
+  const auto mtu = entry.network.options.find(std::string(mtu_option));
+  if (mtu != entry.network.options.end()) {
+    request.mtu = parse_number<uint32_t>(mtu->second).value_or(0);
+  }
+  std::set<std::string> in_use;
+  for (const auto& [container, member] : entry.members) in_use.insert(member.endpoint.ip_address);
+  if (!std::exchange(entry.lease_renewed, true)) {
+    for (const AddressNumber number : entry.leased) {
+      std::string text = Address{.number = number, .v6 = false}.text();
+      if (!in_use.contains(text)) request.addresses.push_back(std::move(text));
+    }
+  }
+  while (request.addresses.size() < addresses) {
+    const auto address = pool.take_next();
+    if (!address) break;
+    entry.leased.insert(address->number);
+    request.addresses.push_back(address->text());
+  }
+  // If this is not kept, an engine after this one may lease the same addresses again: core, which
+  // has them, passes over them.
+  (void)state_->keep(entry);
+  return request;
+}
+
+void Networks::address_free(const std::string& network, const std::string& text) {
+  const auto found = state_->find(network);
+  const auto address = parse_address(text);
+  if (!found || !address) return;
+  Entry& entry = **found;
+  Pool* pool = entry.pool_of(*address);
+  if (pool == nullptr) return;
+  // Somebody may have got it meanwhile.
+  for (const auto& [container, member] : entry.members) {
+    if (member.endpoint.ip_address == text) return;
+  }
+  entry.leased.erase(address->number);
+  pool->free(address->number);
+}
+
+void Networks::adopt(const std::string& network, const std::string& container,
+                     const std::string& name, const Endpoint& endpoint) {
+  const auto found = state_->find(network);
+  if (!found) return;
+  Entry& entry = **found;
+  entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
+  const auto address = parse_address(endpoint.ip_address);
+  if (Pool* pool = address ? entry.pool_of(*address) : nullptr) pool->taken.insert(address->number);
+}
+
+}  // namespace nacelle::engine
