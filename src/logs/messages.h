@@ -116,19 +116,8 @@ struct LogTrouble {
 };
 
 // worker -> core: standard input has ended (stdin_once, or CloseInput), and the worker has closed
-// its copy. Core closes its own: a pipe ends for its reader when the last writer goes.
-struct InputEnded {
-  static constexpr uint8_t code = 8;
-  std::string key;
-  template <class Visit>
-  void fields(Visit& visit) {
-    visit(key);
-  }
-};
-
-// worker -> core: the client of a key with `stdin_once` has ended its side: standard input is over.
-// It ends when its last copy is closed: core closes its own, has the one parked with the engine
-// closed, and adds the key without standard input from now on.
+// its copy. Core closes its own (and the engine the parked one): a pipe ends for its reader when
+// the last writer goes.
 struct InputEnded {
   static constexpr uint8_t code = 8;
   std::string key;
