@@ -1,16 +1,13 @@
 // Bundle: config.json to what a start needs, once.
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "base/text.h"
-#include "container/intel_rdt.h"
-#include "container/plan.h"
+#include "container/compile.h"
 #include "container/runtime_impl.h"
-#include "container/seccomp.h"
 #include "container/seccomp_cache.h"
 #include "oci/spec_parse.h"
 #include "sys/file.h"
@@ -28,28 +25,6 @@ Result<std::string> absolute_directory(const std::string& directory) {
   char here[4096];
   if (::getcwd(here, sizeof here) == nullptr) return fail_errno(errno, "getcwd");
   return container::clean_path(cat(std::string_view(here), "/", directory));
-}
-
-bool file_says_yes(const char* path) {
-  const auto text = sys::read_file_at(sys::working_directory, path, 64);
-  return text && text->starts_with('Y');
-}
-
-// What the config asks of the host that is no question of its own sense: labels of security modules
-// that are not there would silently protect nothing.
-Result<> check_host(const oci::Spec& spec) {
-  if (spec.process && !spec.process->apparmor_profile.empty() &&
-      !file_says_yes("/sys/module/apparmor/parameters/enabled")) {
-    return fail(Kind::Unsupported, "process.apparmorProfile: AppArmor is not enabled on this host");
-  }
-  if (spec.process && !spec.process->selinux_label.empty() &&
-      ::access("/sys/fs/selinux/enforce", F_OK) != 0) {
-    return fail(Kind::Unsupported, "process.selinuxLabel: SELinux is not enabled on this host");
-  }
-  if (spec.linux_ && spec.linux_->intel_rdt) {
-    TRY(container::open_resctrl().context("linux.intelRdt"));
-  }
-  return {};
 }
 
 uint64_t namespaces_of(const container::PlanView& plan) {
@@ -73,56 +48,6 @@ std::optional<uid_t> delegate_to(const oci::Spec& spec, const container::PlanVie
   return std::nullopt;
 }
 
-void warn_of_unknown_capabilities(const oci::Spec& spec, std::vector<std::string>& warnings) {
-  if (!spec.process || !spec.process->capabilities) return;
-  for (const std::string& name : spec.process->capabilities->unknown) {
-    warnings.push_back(cat("process.capabilities: ignoring unknown capability ", name));
-  }
-}
-
-// Before 1.3 pids.limit could not be left out, and engines wrote 0 for "none" (Podman 4 does). What
-// 0 means since is cgroup_plan's to say.
-oci::Resources resources_of(const oci::Spec& spec) {
-  oci::Resources resources = spec.linux_ ? spec.linux_->resources : oci::Resources{};
-  const std::string_view version = spec.oci_version;
-  const bool had_to_say =
-      version.starts_with("1.0.") || version.starts_with("1.1.") || version.starts_with("1.2.");
-  if (had_to_say && resources.pids_limit == 0) resources.pids_limit.reset();
-  return resources;
-}
-
-std::span<const container::FilterInstruction> as_filter(
-    const std::vector<codec::CbpfInstruction>& program) {
-  static_assert(sizeof(container::FilterInstruction) == sizeof(codec::CbpfInstruction));
-  return {reinterpret_cast<const container::FilterInstruction*>(program.data()), program.size()};
-}
-
-// The compiled filter and what of the profile a start needs besides.
-struct Filter {
-  container::SeccompProgram program;
-  std::string listener_path;
-  std::string listener_metadata;
-};
-
-Result<Filter> make_filter(const std::string& seccomp_json, const container::Store& store) {
-  Filter filter;
-  const Fd cache = TRY(container::open_seccomp_cache(
-      cat(store.path(), "/", container::Store::filter_cache_name).c_str()));
-  filter.program =
-      TRY(container::load_or_compile(cache, {.profile_json = seccomp_json, .kernel_release = {}},
-                                     container::SeccompTarget::of_this_build()));
-  if (filter.program.has_notify) {
-    const oci::Seccomp profile = TRY(oci::parse_seccomp(seccomp_json));
-    if (profile.listener_path.empty()) {
-      return fail(Kind::Invalid,
-                  "linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY needs it");
-    }
-    filter.listener_path = profile.listener_path;
-    filter.listener_metadata = profile.listener_metadata;
-  }
-  return filter;
-}
-
 Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::Spec& spec,
                                               const container::Store& store,
                                               const LoadOptions& options) {
@@ -130,26 +55,24 @@ Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::
   bundle->directory = std::move(directory);
   bundle->oci_version = spec.oci_version;
   bundle->annotations = spec.annotations;
-  if (!spec.process) return fail(Kind::Invalid, "process: missing");
-  TRY(check_host(spec));
-
-  container::PlanOptions plan_options;
-  plan_options.bundle = bundle->directory;
-  plan_options.no_pivot = options.no_pivot;
-  plan_options.new_keyring = options.new_keyring;
-  plan_options.extra_env = options.extra_env;
-  Filter filter;
+  container::CompileOptions compile_options;
+  compile_options.plan.bundle = bundle->directory;
+  compile_options.plan.no_pivot = options.no_pivot;
+  compile_options.plan.new_keyring = options.new_keyring;
+  compile_options.plan.extra_env = options.extra_env;
+  container::SeccompProgram filter;
   if (spec.linux_ && !spec.linux_->seccomp_json.empty()) {
-    filter = TRY(make_filter(spec.linux_->seccomp_json, store));
-    plan_options.seccomp = {.instructions = as_filter(filter.program.instructions),
-                            .flags = filter.program.filter_flags,
-                            .notifies = filter.program.has_notify,
-                            .listener_path = filter.listener_path,
-                            .listener_metadata = filter.listener_metadata};
-    bundle->warnings = std::move(filter.program.warnings);
+    const Fd cache = TRY(container::open_seccomp_cache(
+        cat(store.path(), "/", container::Store::filter_cache_name).c_str()));
+    filter = TRY(container::load_or_compile(
+        cache, {.profile_json = spec.linux_->seccomp_json, .kernel_release = {}},
+        container::SeccompTarget::of_this_build()));
+    compile_options.filter = &filter;
   }
-  warn_of_unknown_capabilities(spec, bundle->warnings);
-  bundle->plan_bytes = TRY(container::plan_container(spec, plan_options));
+  auto compiled = TRY(container::compile_spec(spec, std::move(compile_options)));
+  bundle->warnings = std::move(compiled.warnings);
+  bundle->plan_bytes = std::move(compiled.plan_bytes);
+  bundle->cgroup = std::move(compiled.cgroup);
   bundle->plan = TRY(container::PlanView::check(bundle->plan_bytes));
   bundle->rootfs = bundle->plan.view(bundle->plan.header().root);
   bundle->namespaces = namespaces_of(bundle->plan);
@@ -158,7 +81,6 @@ Result<std::unique_ptr<Bundle::Impl>> compile(std::string directory, const oci::
     bundle->cgroups_path = spec.linux_->cgroups_path;
     bundle->intel_rdt = spec.linux_->intel_rdt;
   }
-  bundle->cgroup = TRY(container::plan_cgroup(resources_of(spec)));
   return bundle;
 }
 
