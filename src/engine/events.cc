@@ -4,7 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "engine/container_text.h"
+#include "engine/moment.h"
 #include "ring/notice.h"
 
 namespace nacelle::engine {

@@ -14,7 +14,7 @@
 #include "codec/json_fields.h"
 #include "codec/json_writer.h"
 #include "engine/addresses.h"
-#include "engine/container_text.h"
+#include "engine/moment.h"
 #include "engine/names.h"
 #include "image/disk.h"
 #include "sys/file.h"
@@ -386,7 +386,7 @@ Result<> Networks::State::set_bridge(const std::string& default_subnet) {
   } else {
     network.id = random_id();
     network.name = network.driver = "bridge";
-    network.created = time_text(now_ns());
+    network.created = moment_text(now_ns());
     network.options = {{"com.docker.network.bridge.default_bridge", "true"},
                        {"com.docker.network.bridge.enable_icc", "true"},
                        {"com.docker.network.bridge.enable_ip_masquerade", "true"},
@@ -420,7 +420,7 @@ Result<> Networks::State::ensure_predefined(const std::string& default_subnet) {
     network.id = random_id();
     network.name = name;
     network.driver = network.name == "host" ? "host" : "null";
-    network.created = time_text(now_ns());
+    network.created = moment_text(now_ns());
     TRY(keep(add(std::move(network))));
   }
   return {};
@@ -535,7 +535,7 @@ Result<Network> Networks::create(NetworkCreateRequest request) {
   }
   TRY(state_->fill_pools(network));
   network.id = random_id();
-  network.created = time_text(now_ns());
+  network.created = moment_text(now_ns());
   Entry& entry = state_->add(std::move(network));
   if (Result<> kept = state_->keep(entry); !kept) {
     state_->entries.erase(std::string(entry.network.id));
