@@ -41,6 +41,7 @@ Result<CopyLayerRequest::Reply> copy_layer(const CopyLayerRequest& request, cons
                                            const Fd& output, Asker& asker);
 Result<ArchiveRequest::Reply> archive(const ArchiveRequest& request, const Fd& root,
                                       const Fd& output, Asker& asker);
+Result<MeasureRequest::Reply> measure(const MeasureRequest& request, const Fd& root, Asker& asker);
 Result<ParseRequest::Reply> parse(const ParseRequest& request, const Fd& document);
 
 // A registry as one repository's client (job_registry.cc; libcurl stays behind src/http).

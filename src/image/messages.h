@@ -175,6 +175,21 @@ struct ParseRequest {
   };
 };
 
+// Counts what lies under the worker's root.
+struct MeasureRequest {
+  static constexpr uint8_t code = 7;
+  template <class Visit>
+  void fields(Visit&) {}
+  struct Reply {
+    uint64_t bytes = 0;  // of all that is not a directory, each inode once
+    uint64_t entries = 0;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(bytes, entries);
+    }
+  };
+};
+
 // Registry. A worker that talks to one is told where and as whom first, and keeps its connections
 // and tokens for the requests that follow.
 struct RegistryOpenRequest {

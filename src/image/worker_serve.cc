@@ -91,6 +91,10 @@ class Server {
       case ParseRequest::code:
         return job<ParseRequest>(packet, WorkerKind::Bytes, 1,
                                  [this](const auto& request) { return parse(request, fd(0)); });
+      case MeasureRequest::code:
+        return job<MeasureRequest>(packet, WorkerKind::Pack, 0, [this](const auto& request) {
+          return measure(request, root_, asker_);
+        });
       case RegistryOpenRequest::code:
         return job<RegistryOpenRequest>(packet, WorkerKind::Registry, 0,
                                         [this](const auto& request) { return open(request); });
