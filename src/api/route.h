@@ -79,6 +79,10 @@ int status_of(const Error& error);
 ring::Task<> reply_error(http::Exchange& http, int status, std::string_view message);
 ring::Task<> reply_json(Call& call, int status, std::string_view json);
 
+// Runs `work` until it ends or the client has gone, which cancels it: for answers that may never
+// end. Its outcome, or Cancelled.
+ring::Task<> while_client_stays(Call& call, ring::Task<> work);
+
 // The body of a request that must be JSON; "" where there is none and `optional`. Errors as
 // Docker's, except for what the text itself gets wrong: parse_body.
 inline constexpr size_t json_body_bytes_max = 4u << 20;
