@@ -7,6 +7,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "container/cgroup_plan.h"
@@ -28,8 +30,9 @@ Result<> check_request(const CreateRequest& request);
 // CgroupnsMode "private", LogConfig, PidsLimit, MaskedPaths, ...).
 void fill_defaults(CreateRequest& request);
 
-// Mounts that were asked for, in all of Docker's ways (Binds, Mounts, Volumes, VolumesFrom,
-// Tmpfs), one per destination. Sources of volumes are names.
+// Mounts that were asked for, in all of Docker's ways (Binds, Mounts, Volumes, VolumesFrom), one
+// per destination. Sources of volumes are names. HostConfig.Tmpfs is not among them, as it is not
+// among inspect's: SpecBuilder reads it by itself.
 struct MountPlan {
   MountPoint point;  // as inspect shows it
   bool anonymous = false, no_copy = false, create_source = false;
@@ -42,7 +45,7 @@ Result<std::vector<MountPlan>> plan_mounts(
 struct SpecInput {
   const CreateRequest* request = nullptr;
   std::string id;
-  std::string directory;  // the container's: hostname, hosts, resolv.conf lie there
+  std::string directory;          // the container's: hostname, hosts, resolv.conf lie there
   std::vector<MountPlan> mounts;  // with sources resolved to paths
   std::string init_program;       // bound at /sbin/docker-init where HostConfig.Init
   std::string cgroup_path;        // below core's root cgroup
@@ -85,9 +88,11 @@ struct ResolvedUser {
 Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::string>& group_add,
                                   const Fd& root);
 
-// The texts of the files every container has of its own.
+// The texts of the files every container has of its own. `host_gateway` is what an extra host's
+// "host-gateway" means; without it such entries are left out.
 std::string hosts_file(const CreateRequest& request, const std::string& hostname,
-                       const std::vector<std::pair<std::string, std::string>>& address_and_names);
+                       const std::vector<std::pair<std::string, std::string>>& address_and_names,
+                       std::string_view host_gateway = {});
 std::string resolv_conf(const HostConfig& host, std::string_view hosts_own);
 
 }  // namespace nacelle::engine
