@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/container_filters.h"
 #include "api/container_json.h"
 #include "api/container_list.h"
 #include "api/container_streams.h"

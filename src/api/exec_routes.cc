@@ -2,9 +2,9 @@
 #include <string>
 #include <utility>
 
-#include "api/container_streams.h"
 #include "api/json_requests.h"
 #include "api/route.h"
+#include "api/stream_format.h"
 #include "base/text.h"
 #include "codec/json_writer.h"
 #include "engine/container_text.h"
