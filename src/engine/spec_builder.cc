@@ -208,10 +208,15 @@ oci::ConsoleSize console_size(const std::vector<uint32_t>& size) {
   return {.height = bounded(size[0]), .width = bounded(size[1])};
 }
 
+// In a pid namespace of others it would be the first process of nothing.
+bool wants_init(const HostConfig& host) {
+  return host.init.value_or(false) && !is_host(host.pid_mode) && !is_container(host.pid_mode);
+}
+
 std::vector<std::string> make_arguments(const SpecInput& input) {
   const ContainerConfig& config = input.request->config;
   std::vector<std::string> args;
-  if (input.request->host.init.value_or(false)) args = {init_destination, "--"};
+  if (wants_init(input.request->host)) args = {init_destination, "--"};
   args.insert(args.end(), config.entrypoint.words.begin(), config.entrypoint.words.end());
   args.insert(args.end(), config.cmd.words.begin(), config.cmd.words.end());
   return args;
@@ -324,7 +329,7 @@ Result<oci::Spec> SpecBuilder::State::build(const SpecInput& input, const Fd& ro
   spec.process = TRY(make_process(input, root, hostname));
   spec.root = oci::Root{.path = std::string(root_placeholder), .readonly = host.readonly_rootfs};
   spec.mounts = TRY(make_mounts(input));
-  if (host.init.value_or(false)) {
+  if (wants_init(host)) {
     if (input.init_program.empty()) return fail(Kind::Internal, "no init program is installed");
     spec.mounts.push_back(
         {init_destination, "bind", input.init_program, {"bind", "ro", "nosuid"}, {}, {}});
