@@ -29,6 +29,13 @@ bool is_alphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
+// As Docker puts foreign text into its own.
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  codec::json::append_escaped(out, text.substr(0, name_bytes_max));
+  return out + '"';
+}
+
 bool is_volume_name(std::string_view name) {
   return name.size() >= 2 && name.size() <= name_bytes_max && is_alphanumeric(name.front()) &&
          std::ranges::all_of(
@@ -44,7 +51,7 @@ Result<> check_name(const std::string& name) {
   }
   if (is_volume_name(name)) return {};
   return fail(Kind::Invalid,
-              cat("create ", name, ": ", codec::json::in_quotes(name),
+              cat("create ", name, ": ", quoted(name),
                   " includes invalid characters for a local volume name, only "
                   "\"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host "
                   "directory, use absolute path"));
@@ -62,7 +69,7 @@ Result<> check_options(const std::string& name, const Labels& options) {
   };
   for (const auto& [option, value] : options) {
     if (option != "type" && option != "o" && option != "device" && option != "size") {
-      return bad(cat("invalid option: ", codec::json::in_quotes(option)));
+      return bad(cat("invalid option: ", quoted(option)));
     }
     if (value.contains('\0')) return bad(cat("invalid value of option \"", option, "\""));
   }
@@ -351,9 +358,8 @@ Result<VolumeMount> Volumes::mount_of(const std::string& name) const {
     return fail(Kind::Invalid, "missing device in volume options");
   }
   if (binds && !mount.source.starts_with('/')) {
-    return fail(Kind::Invalid,
-                cat("volume ", name, ": device ", codec::json::in_quotes(mount.source),
-                    " is not an absolute path"));
+    return fail(Kind::Invalid, cat("volume ", name, ": device ", quoted(mount.source),
+                                   " is not an absolute path"));
   }
   return mount;
 }
