@@ -17,20 +17,16 @@ constexpr int64_t ns_per_s = 1'000'000'000;
 constexpr int rt_min = 34, rt_max = 64;
 constexpr int exit_code_unknown = 255;
 
-void append_padded(std::string& out, int64_t number, size_t width) {
-  const std::string digits = cat(number);
-  if (digits.size() < width) out.append(width - digits.size(), '0');
-  out += digits;
-}
-
 constexpr std::pair<std::string_view, int> signals[] = {
-    {"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"BUS", SIGBUS},     {"CHLD", SIGCHLD}, {"CLD", SIGCHLD},
-    {"CONT", SIGCONT}, {"FPE", SIGFPE},   {"HUP", SIGHUP},     {"ILL", SIGILL},   {"INT", SIGINT},
-    {"IO", SIGIO},     {"IOT", SIGIOT},   {"KILL", SIGKILL},   {"PIPE", SIGPIPE}, {"POLL", SIGPOLL},
-    {"PROF", SIGPROF}, {"PWR", SIGPWR},   {"QUIT", SIGQUIT},   {"SEGV", SIGSEGV}, {"STKFLT", 16},
-    {"STOP", SIGSTOP}, {"SYS", SIGSYS},   {"TERM", SIGTERM},   {"TRAP", SIGTRAP}, {"TSTP", SIGTSTP},
-    {"TTIN", SIGTTIN}, {"TTOU", SIGTTOU}, {"URG", SIGURG},     {"USR1", SIGUSR1}, {"USR2", SIGUSR2},
-    {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}, {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},
+    {"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"BUS", SIGBUS},       {"CHLD", SIGCHLD},
+    {"CLD", SIGCHLD},  {"CONT", SIGCONT}, {"FPE", SIGFPE},       {"HUP", SIGHUP},
+    {"ILL", SIGILL},   {"INT", SIGINT},   {"IO", SIGIO},         {"IOT", SIGIOT},
+    {"KILL", SIGKILL}, {"PIPE", SIGPIPE}, {"POLL", SIGPOLL},     {"PROF", SIGPROF},
+    {"PWR", SIGPWR},   {"QUIT", SIGQUIT}, {"SEGV", SIGSEGV},     {"STKFLT", 16},
+    {"STOP", SIGSTOP}, {"SYS", SIGSYS},   {"TERM", SIGTERM},     {"TRAP", SIGTRAP},
+    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN}, {"TTOU", SIGTTOU},     {"URG", SIGURG},
+    {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH},
+    {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},
 };
 
 std::string upper(std::string_view text) {
@@ -62,38 +58,10 @@ std::optional<int> real_time_signal(std::string_view name) {
 
 }  // namespace
 
-int64_t now_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return now.tv_sec * ns_per_s + now.tv_nsec;
-}
-
-std::string time_text(int64_t ns) {
-  const time_t seconds = ns / ns_per_s;
-  tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  std::string out;
-  append_padded(out, parts.tm_year + 1900, 4);
-  out += '-';
-  append_padded(out, parts.tm_mon + 1, 2);
-  out += '-';
-  append_padded(out, parts.tm_mday, 2);
-  out += 'T';
-  append_padded(out, parts.tm_hour, 2);
-  out += ':';
-  append_padded(out, parts.tm_min, 2);
-  out += ':';
-  append_padded(out, parts.tm_sec, 2);
-  if (const int64_t fraction = ns % ns_per_s; fraction != 0) {
-    out += '.';
-    append_padded(out, fraction, 9);
-    out.erase(out.find_last_not_of('0') + 1);
-  }
-  return out += 'Z';
-}
-
 std::optional<int64_t> parse_time(std::string_view text) {
-  const auto number = [&](size_t at, size_t size) { return parse_number<int>(text.substr(at, size)); };
+  const auto number = [&](size_t at, size_t size) {
+    return parse_number<int>(text.substr(at, size));
+  };
   if (text.size() < 20 || text.back() != 'Z' || text[10] != 'T') return std::nullopt;
   tm parts{};
   const auto year = number(0, 4), month = number(5, 2), day = number(8, 2), hour = number(11, 2),
@@ -150,8 +118,8 @@ Result<std::string> parse_detach_keys(std::string_view text) {
     } else if (c >= '[' && c <= '_') {
       bytes += static_cast<char>(c - '[' + 27);
     } else {
-      return fail(Kind::Invalid, cat("Invalid detach keys (", whole, ") provided: Unknown character: '",
-                                     key, "'"));
+      return fail(Kind::Invalid, cat("Invalid detach keys (", whole,
+                                     ") provided: Unknown character: '", key, "'"));
     }
   }
   return bytes;

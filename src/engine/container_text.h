@@ -1,5 +1,4 @@
-// Small texts that containers need: times, signals, detach keys, exit statuses. Pure but for the
-// clock.
+// Small texts that containers need: times, signals, detach keys, exit statuses. Pure.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +10,7 @@
 
 namespace nacelle::engine {
 
-// Nanoseconds since 1970.
-int64_t now_ns();
-// RFC 3339 with nanoseconds, in UTC, as Go writes it (zeros at the end left out).
-std::string time_text(int64_t ns);
+// Nanoseconds since 1970, of what moment.h wrote.
 std::optional<int64_t> parse_time(std::string_view rfc3339);
 
 // "TERM", "SIGTERM", "sigterm", "15", "RTMIN+1". Invalid, in Docker's words, for what is none.

@@ -96,6 +96,8 @@ class Containers {
   ring::Task<> recover();
   // Until every record has been read.
   ring::Task<> all_loaded();
+  // Ends what this room does in the background; containers run on. Last.
+  ring::Task<> close();
 
   // By id, name, "/name" or the beginning of an id, in Docker's order.
   ring::Task<Container*> find(std::string text);

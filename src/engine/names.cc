@@ -15,46 +15,50 @@ namespace {
 constexpr int plain_attempts_max = 8;
 
 constexpr std::string_view adjectives[] = {
-    "able",     "agile",   "airy",     "alert",    "amber",    "ample",    "ardent",   "arctic",
-    "astute",   "azure",   "balmy",    "bold",     "brave",    "breezy",   "bright",   "brisk",
-    "calm",     "candid",  "careful",  "cheerful", "civil",    "clear",    "clever",   "cosmic",
-    "cosy",     "crisp",   "curious",  "daring",   "dapper",   "deft",     "dewy",     "direct",
-    "dreamy",   "eager",   "earnest",  "easy",     "elegant",  "even",     "exact",    "fair",
-    "fancy",    "fearless", "festive", "fine",     "fleet",    "fluent",   "fond",     "frank",
-    "fresh",    "friendly", "frosty",  "gentle",   "gifted",   "glad",     "golden",   "graceful",
-    "grand",    "hale",    "handy",    "happy",    "hardy",    "hearty",   "honest",   "hopeful",
-    "humble",   "ideal",   "jaunty",   "jolly",    "jovial",   "keen",     "kind",     "lively",
-    "loyal",    "lucid",   "lucky",    "lunar",    "mellow",   "merry",    "mild",     "modest",
-    "neat",     "nimble",  "noble",    "novel",    "patient",  "placid",   "polite",   "prime",
-    "proud",    "prudent", "quick",    "quiet",    "radiant",  "rapid",    "ready",    "robust",
-    "rosy",     "serene",  "sharp",    "silver",   "sincere",  "sleek",    "smart",    "snug",
-    "solar",    "solid",   "spry",     "steady",   "stellar",  "sturdy",   "subtle",   "sunny",
-    "supple",   "swift",   "tidy",     "tranquil", "trusty",   "upbeat",   "vivid",    "warm",
-    "wise",     "witty",   "zealous",  "zesty"};
+    "able",   "agile",    "airy",    "alert",    "amber",   "ample",  "ardent", "arctic",
+    "astute", "azure",    "balmy",   "bold",     "brave",   "breezy", "bright", "brisk",
+    "calm",   "candid",   "careful", "cheerful", "civil",   "clear",  "clever", "cosmic",
+    "cosy",   "crisp",    "curious", "daring",   "dapper",  "deft",   "dewy",   "direct",
+    "dreamy", "eager",    "earnest", "easy",     "elegant", "even",   "exact",  "fair",
+    "fancy",  "fearless", "festive", "fine",     "fleet",   "fluent", "fond",   "frank",
+    "fresh",  "friendly", "frosty",  "gentle",   "gifted",  "glad",   "golden", "graceful",
+    "grand",  "hale",     "handy",   "happy",    "hardy",   "hearty", "honest", "hopeful",
+    "humble", "ideal",    "jaunty",  "jolly",    "jovial",  "keen",   "kind",   "lively",
+    "loyal",  "lucid",    "lucky",   "lunar",    "mellow",  "merry",  "mild",   "modest",
+    "neat",   "nimble",   "noble",   "novel",    "patient", "placid", "polite", "prime",
+    "proud",  "prudent",  "quick",   "quiet",    "radiant", "rapid",  "ready",  "robust",
+    "rosy",   "serene",   "sharp",   "silver",   "sincere", "sleek",  "smart",  "snug",
+    "solar",  "solid",    "spry",    "steady",   "stellar", "sturdy", "subtle", "sunny",
+    "supple", "swift",    "tidy",    "tranquil", "trusty",  "upbeat", "vivid",  "warm",
+    "wise",   "witty",    "zealous", "zesty"};
 
 // People to whom flying, computing and measuring owe something.
 constexpr std::string_view surnames[] = {
-    "abel",      "agnesi",    "aiken",     "aitken",   "alhazen",   "ampere",    "anning",
-    "arago",     "babbage",   "bacon",     "baird",    "banneker",  "barkhausen", "becquerel",
-    "bernoulli", "bessel",    "bleriot",   "bode",     "boole",     "borlaug",   "brahe",
-    "brouwer",   "cannon",    "cantor",    "carnot",   "cauchy",    "cayley",    "celsius",
-    "coleman",   "copernicus", "coulomb",  "cray",     "curie",     "dalton",    "davy",
-    "dijkstra",  "dirac",     "doppler",   "earhart",  "eckert",    "eddington", "erdos",
-    "euler",     "faraday",   "fermat",    "feynman",  "fibonacci", "foucault",  "fourier",
-    "franklin",  "fresnel",   "galileo",   "galois",   "gauss",     "germain",   "giffard",
-    "goddard",   "goedel",    "hadamard",  "halley",   "hamilton",  "hamming",   "heaviside",
-    "henry",     "herschel",  "hertz",     "hilbert",  "hooke",     "hopper",    "hubble",
-    "huygens",   "hypatia",   "jacobi",    "jacquard", "johnson",   "joule",     "kelvin",
-    "kepler",    "kirchhoff", "knuth",     "kovalevskaya", "lagrange", "langley", "laplace",
-    "leavitt",   "leibniz",   "lilienthal", "linnaeus", "lorentz",  "lovelace",  "mach",
-    "markov",    "maxwell",   "mccarthy",  "meitner",  "mendel",    "mendeleev", "michelson",
-    "mitchell",  "montgolfier", "morse",   "napier",   "nansen",    "naur",      "newcomb",
-    "newton",    "nobel",     "noether",   "oersted",  "ohm",       "pascal",    "pasteur",
-    "payne",     "penaud",    "planck",    "poincare", "poisson",   "prandtl",   "ramanujan",
-    "ride",      "riemann",   "rontgen",   "rubin",    "rutherford", "scheele",  "shannon",
-    "sikorsky",  "snell",     "somerville", "stokes",  "tereshkova", "tesla",    "thales",
-    "torricelli", "turing",   "volta",     "watt",     "weierstrass", "wheatstone", "wirth",
-    "wright",    "wren",      "yalow",     "young",    "zeppelin",  "zuse"};
+    "abel",       "agnesi",     "aiken",        "aitken",      "alhazen",    "ampere",
+    "anning",     "arago",      "babbage",      "bacon",       "baird",      "banneker",
+    "barkhausen", "becquerel",  "bernoulli",    "bessel",      "bleriot",    "bode",
+    "boole",      "borlaug",    "brahe",        "brouwer",     "cannon",     "cantor",
+    "carnot",     "cauchy",     "cayley",       "celsius",     "coleman",    "copernicus",
+    "coulomb",    "cray",       "curie",        "dalton",      "davy",       "dijkstra",
+    "dirac",      "doppler",    "earhart",      "eckert",      "eddington",  "erdos",
+    "euler",      "faraday",    "fermat",       "feynman",     "fibonacci",  "foucault",
+    "fourier",    "franklin",   "fresnel",      "galileo",     "galois",     "gauss",
+    "germain",    "giffard",    "goddard",      "goedel",      "hadamard",   "halley",
+    "hamilton",   "hamming",    "heaviside",    "henry",       "herschel",   "hertz",
+    "hilbert",    "hooke",      "hopper",       "hubble",      "huygens",    "hypatia",
+    "jacobi",     "jacquard",   "johnson",      "joule",       "kelvin",     "kepler",
+    "kirchhoff",  "knuth",      "kovalevskaya", "lagrange",    "langley",    "laplace",
+    "leavitt",    "leibniz",    "lilienthal",   "linnaeus",    "lorentz",    "lovelace",
+    "mach",       "markov",     "maxwell",      "mccarthy",    "meitner",    "mendel",
+    "mendeleev",  "michelson",  "mitchell",     "montgolfier", "morse",      "napier",
+    "nansen",     "naur",       "newcomb",      "newton",      "nobel",      "noether",
+    "oersted",    "ohm",        "pascal",       "pasteur",     "payne",      "penaud",
+    "planck",     "poincare",   "poisson",      "prandtl",     "ramanujan",  "ride",
+    "riemann",    "rontgen",    "rubin",        "rutherford",  "scheele",    "shannon",
+    "sikorsky",   "snell",      "somerville",   "stokes",      "tereshkova", "tesla",
+    "thales",     "torricelli", "turing",       "volta",       "watt",       "weierstrass",
+    "wheatstone", "wirth",      "wright",       "wren",        "yalow",      "young",
+    "zeppelin",   "zuse"};
 
 void fill_random(void* into, size_t size) {
   // Below 256 bytes the kernel neither waits (after boot) nor gives less.
@@ -69,9 +73,8 @@ bool is_word(char c) {
 
 bool is_container_name(std::string_view name) {
   if (name.size() < 2 || !is_word(name[0])) return false;
-  return std::ranges::all_of(name.substr(1), [](char c) {
-    return is_word(c) || c == '_' || c == '.' || c == '-';
-  });
+  return std::ranges::all_of(name.substr(1),
+                             [](char c) { return is_word(c) || c == '_' || c == '.' || c == '-'; });
 }
 
 Result<> check_container_name(std::string_view name) {

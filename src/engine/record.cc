@@ -156,7 +156,8 @@ Result<Record> parse_record(std::string_view text) {
 
 Result<> save_record(const Fd& directory, std::string_view text) {
   {
-    const Fd file = TRY(sys::open_at(directory.get(), ".record", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    const Fd file =
+        TRY(sys::open_at(directory.get(), ".record", O_WRONLY | O_CREAT | O_TRUNC, 0600));
     TRY(sys::write_all(file, text, record_name));
   }
   fault_point("record.written");

@@ -1,0 +1,407 @@
+// create: everything a start needs is done here, so that the start has little left to do: the
+// image's layers are found, directories made, files written, the plan compiled.
+// Until the record is there, the name and whatever was made are given back on any way out.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "engine/container_state.h"
+#include "engine/moment.h"
+#include "engine/names.h"
+#include "image/disk.h"
+#include "image/layers.h"
+#include "image/overlay.h"
+#include "logs/options.h"
+#include "oci/image.h"
+#include "sys/file.h"
+
+namespace nacelle::engine {
+
+namespace {
+
+constexpr size_t images_max = 128;
+constexpr size_t compiled_max = 256;
+constexpr size_t resolv_bytes_max = 64u << 10;
+constexpr size_t chains_bytes_max = 1u << 20;
+
+// What identifies a file's content, for those that are replaced by rename.
+std::string stamp_of(int directory_fd, const char* path) {
+  struct stat status{};
+  if (::fstatat(directory_fd, path, &status, 0) != 0) return {};
+  return cat(status.st_dev, ' ', status.st_ino, ' ', status.st_size, ' ', status.st_mtim.tv_sec,
+             ' ', status.st_mtim.tv_nsec);
+}
+
+Result<> put_file(const Fd& place, const char* name, std::string_view text, mode_t mode) {
+  const Fd file =
+      TRY(sys::open_at(place.get(), name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  if (text.empty()) return {};
+  return sys::write_all(file, text, name);
+}
+
+// Gives back what a create has taken, unless it came to its end.
+class Undo {
+ public:
+  Undo(Containers::State& state, std::string name, std::string id)
+      : state_(state), name_(std::move(name)), id_(std::move(id)) {
+    state_.names[name_] = id_;
+  }
+  Undo(Undo&&) = delete;
+  ~Undo() {
+    if (done_) return;
+    if (const auto named = state_.names.find(name_);
+        named != state_.names.end() && named->second == id_) {
+      state_.names.erase(named);
+    }
+    for (const std::string& volume : held_) state_.engine.volumes->let_go(volume, id_);
+    for (std::string& volume : made_) {
+      state_.background.start(state_.engine.volumes->remove(std::move(volume), true));
+    }
+    if (!has_directory_) return;
+    std::string trash = cat(".trash-", image::random_name());
+    const int fd = state_.directory.get();
+    if (sys::rename_at(fd, id_.c_str(), trash.c_str())) {
+      state_.background.start(state_.remove_trash(std::move(trash)));
+    }
+  }
+
+  void holds(const std::string& volume) { held_.push_back(volume); }
+  void made(const std::string& volume) { made_.push_back(volume); }
+  void has_directory() { has_directory_ = true; }
+  void done() { done_ = true; }
+
+ private:
+  Containers::State& state_;
+  std::string name_, id_;
+  std::vector<std::string> held_, made_;
+  bool has_directory_ = false, done_ = false;
+};
+
+const MountRequest* request_at(const CreateRequest& request, const std::string& destination) {
+  for (const MountRequest& each : request.host.mounts) {
+    if (each.target == destination) return &each;
+  }
+  return nullptr;
+}
+
+// The volume of one mount, made if it is not there.
+Result<> resolve_volume(Containers::State& state, const CreateRequest& request,
+                        const std::string& id, MountPlan& plan, Undo& undo) {
+  Volumes& volumes = *state.engine.volumes;
+  const MountRequest* asked = request_at(request, plan.point.destination);
+  Labels labels, options;
+  std::string driver = plan.point.driver;
+  if (asked != nullptr && asked->volume_options) {
+    labels = asked->volume_options->labels;
+    if (const auto& config = asked->volume_options->driver_config) {
+      options = config->options;
+      if (!config->name.empty()) driver = config->name;
+    }
+  }
+  if (driver.empty()) driver = request.host.volume_driver;
+  const bool there = !plan.point.name.empty() && volumes.find(plan.point.name).has_value();
+  plan.anonymous = plan.anonymous || plan.point.name.empty();
+  const Volume volume = TRY(volumes.create(plan.point.name, driver, std::move(labels),
+                                           std::move(options), plan.anonymous && !there));
+  if (!there && plan.anonymous) undo.made(volume.name);
+  volumes.hold(volume.name, id);
+  undo.holds(volume.name);
+  plan.point.name = volume.name;
+  plan.point.driver = volume.driver;
+  plan.point.source = volume.mountpoint;
+  return {};
+}
+
+Result<> resolve_mounts(Containers::State& state, const CreateRequest& request,
+                        const std::string& id, std::vector<MountPlan>& plans, Undo& undo) {
+  for (MountPlan& plan : plans) {
+    if (plan.point.type == "volume") {
+      TRY(resolve_volume(state, request, id, plan, undo));
+    } else if (plan.point.type == "bind" && !plan.create_source) {
+      struct stat status{};
+      if (::stat(plan.point.source.c_str(), &status) != 0) {
+        return fail(Kind::Invalid,
+                    cat("invalid mount config for type \"bind\": bind source path does not exist: ",
+                        plan.point.source));
+      }
+    }
+  }
+  return {};
+}
+
+// "container:x" with x's id. `mode` is left alone when it is none.
+ring::Task<> resolve_container(Containers::State* state, std::string* mode) {
+  constexpr std::string_view prefix = "container:";
+  if (!mode->starts_with(prefix)) co_return;
+  const EntryRef other = co_await state->find(mode->substr(prefix.size()));
+  *mode = cat(prefix, other->container.id);
+}
+
+std::vector<std::string> all_words(const ContainerConfig& config) {
+  std::vector<std::string> words = config.entrypoint.words;
+  words.insert(words.end(), config.cmd.words.begin(), config.cmd.words.end());
+  return words;
+}
+
+// Which networks, by name, it is to be in.
+void fill_endpoints(CreateRequest& request, Container& container) {
+  container.endpoints = std::move(request.networking.endpoints);
+  request.networking.endpoints.clear();
+  std::string mode = request.host.network_mode;
+  if (mode.empty() || mode == "default") mode = "bridge";
+  if (auto node = container.endpoints.extract("default")) {
+    node.key() = "bridge";
+    container.endpoints.insert(std::move(node));
+  }
+  if (mode.starts_with("container:") || request.config.network_disabled) {
+    container.endpoints.clear();
+    return;
+  }
+  Endpoint& main = container.endpoints[mode];
+  if (main.mac_address.empty()) main.mac_address = request.config.mac_address;
+}
+
+bool needs_root(const CreateRequest& request) {
+  return !request.config.user.empty() || !request.host.group_add.empty();
+}
+
+}  // namespace
+
+// Images. ----------------------------------------------------------------------------------------
+
+ring::Task<std::shared_ptr<KnownImage>> Containers::State::find_image(std::string name) {
+  std::string stamp = stamp_of(engine.images->store().content_directory().get(), "index.json");
+  if (stamp != index_stamp || images.size() >= images_max) {
+    images.clear();
+    trees.clear();
+    index_stamp = std::move(stamp);
+  }
+  if (const auto known = images.find(name); known != images.end()) co_return known->second;
+  auto image = std::make_shared<KnownImage>();
+  image->details = co_await engine.images->inspect(name);
+  for (const codec::Digest& chain : oci::chain_ids(image->details.record.config.diff_ids)) {
+    image->chains += chain.text() + '\n';
+  }
+  images[name] = image;
+  co_return image;
+}
+
+ring::Task<> Containers::State::prepare_root(std::shared_ptr<KnownImage> image) {
+  if (image->root) co_return;
+  image->root = co_await engine.images->mount(image->details.image.manifest.digest, {});
+}
+
+ring::Task<Fd> Containers::State::mount_root(EntryRef entry) {
+  const Fd place = co_await open_directory(*entry);
+  const std::string chains = co_await sys::read_file_at(place.get(), "image", chains_bytes_max);
+  const Fd upper = co_await sys::open_at(place.get(), "upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const Fd work = co_await sys::open_at(place.get(), "work", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const bool is_volatile = entry->container.host.auto_remove;
+  if (is_volatile && entry->run > 0) co_await image::end_volatile(work);
+  std::shared_ptr<std::vector<Fd>> found;
+  if (const auto known = trees.find(chains); known != trees.end()) {
+    found = known->second;
+    for (const Fd& tree : *found) {
+      const Result<struct stat> status = sys::stat_fd(tree);
+      if (!status || status->st_nlink == 0) found = nullptr;
+      if (!found) break;
+    }
+  }
+  if (!found) {
+    std::vector<codec::Digest> digests;
+    std::string_view rest = chains;
+    while (!rest.empty()) {
+      digests.push_back(co_await codec::Digest::parse(take_until(rest, '\n')));
+    }
+    Result<std::vector<Fd>> opened = image::Layers(engine.images->store()).open_all(digests);
+    if (!opened) {
+      // Unpacks again what is missing, as far as its blobs are there.
+      image::Images::MountOptions options;
+      options.upper = &upper;
+      options.work = &work;
+      options.is_volatile = is_volatile;
+      auto manifest = co_await codec::Digest::parse(entry->container.image_manifest);
+      co_return co_await engine.images->mount(std::move(manifest), options);
+    }
+    if (trees.size() >= images_max) trees.clear();
+    found = std::make_shared<std::vector<Fd>>(*std::move(opened));
+    trees[chains] = found;
+  }
+  image::OverlayOptions overlay;
+  for (const Fd& tree : *found) overlay.lower.push_back(&tree);
+  overlay.upper = &upper;
+  overlay.work = &work;
+  overlay.is_volatile = is_volatile;
+  co_return image::mount_overlay(overlay);
+}
+
+// Plans. -----------------------------------------------------------------------------------------
+
+std::string Containers::State::cgroup_path(const HostConfig& host, const std::string& id) const {
+  std::string_view parent = host.cgroup_parent;
+  while (parent.starts_with('/')) parent.remove_prefix(1);
+  while (parent.ends_with('/')) parent.remove_suffix(1);
+  return parent.empty() ? id : cat(parent, '/', id);
+}
+
+ring::Task<> Containers::State::compile(EntryRef entry, const CreateRequest& request,
+                                        const Fd* mounted) {
+  const Container& container = entry->container;
+  SpecInput input;
+  input.request = &request;
+  input.id = container.id;
+  input.directory = container.directory;
+  input.mounts = entry->mounts;
+  for (MountPlan& plan : input.mounts) {
+    if (plan.point.type == "volume") {
+      plan.point.source = co_await engine.volumes->source_of(plan.point.name);
+    }
+  }
+  input.init_program = engine.options.init_program;
+  input.cgroup_path = cgroup_path(request.host, container.id);
+  input.cgroup_parent = request.host.cgroup_parent;
+  const std::string& mode = request.host.network_mode;
+  input.own_network = mode != "host" && !mode.starts_with("container:");
+  Fd empty;
+  const Fd* root = mounted != nullptr ? mounted : &empty;
+  std::shared_ptr<KnownImage> image;
+  if (mounted == nullptr && needs_root(request)) {
+    image = co_await find_image(container.image_id);
+    co_await prepare_root(image);
+    root = &image->root;
+  }
+  const oci::Spec spec = co_await engine.specs->build(input, *root);
+  entry->compiled = std::make_unique<Compiled>(co_await engine.specs->compile(spec));
+}
+
+void Containers::State::keep_compiled(const EntryRef& entry) {
+  compiled.push_back(entry);
+  if (compiled.size() <= compiled_max) return;
+  compiled.front()->compiled = nullptr;
+  compiled.pop_front();
+}
+
+std::string Containers::State::hosts_own_resolv_conf() {
+  constexpr const char* path = "/etc/resolv.conf";
+  std::string stamp = stamp_of(sys::working_directory, path);
+  if (stamp != resolv_stamp || stamp.empty()) {
+    resolv_text =
+        sys::read_file_at(sys::working_directory, path, resolv_bytes_max).value_or(std::string());
+    resolv_stamp = std::move(stamp);
+  }
+  return resolv_text;
+}
+
+// create. ----------------------------------------------------------------------------------------
+
+namespace {
+
+// The container's directory with all that gc and a start look for in it. The chains come first and
+// under the store's lock: a collection sees either them or the image.
+ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
+                              std::shared_ptr<KnownImage> image, Undo* undo) {
+  const image::Store& store = state->engine.images->store();
+  const image::StoreLock held = co_await store.lock(state->loop, image::Store::LockKind::Shared);
+  const int parent = state->directory.get();
+  const char* id = entry->container.id.c_str();
+  co_await sys::make_directory_at(parent, id, 0700);
+  undo->has_directory();
+  fault_point("create.directory");
+  Fd place = co_await sys::open_at(parent, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  co_await put_file(place, "image", image->chains, 0600);
+  co_await put_file(place, "base", image->details.image.manifest.digest.text(), 0600);
+  fault_point("create.image");
+  // Nothing removes the image from now on; that it is still there is seen at the start.
+  co_return place;
+}
+
+ring::Task<> fill_directory(Containers::State* state, const CreateRequest& request,
+                            const Fd& place) {
+  co_await sys::make_directory_at(place.get(), "upper", 0755);
+  co_await sys::make_directory_at(place.get(), "work", 0700);
+  co_await put_file(place, "hostname", cat(request.config.hostname, '\n'), 0644);
+  co_await put_file(place, "hosts", {}, 0644);
+  co_await put_file(place, "resolv.conf", resolv_conf(request.host, state->hosts_own_resolv_conf()),
+                    0644);
+  fault_point("create.files");
+}
+
+}  // namespace
+
+ring::Task<Created> Containers::State::create(CreateRequest request) {
+  co_await ready();
+  if (request.name.starts_with('/')) request.name.erase(0, 1);
+  if (!request.name.empty()) co_await check_container_name(request.name);
+  // Whose record has not been read may have any name.
+  co_await all_loaded();
+  if (is_taken(request.name)) co_await name_conflict(request.name);
+  co_await check_request(request);
+  const std::shared_ptr<KnownImage> image = co_await find_image(request.config.image);
+  co_await merge_image_config(request, image->details.record.config.run);
+  if (request.host.log_config.type.empty()) request.host.log_config = engine.options.log;
+  fill_defaults(request);
+  (void)co_await logs::parse_options(request.host.log_config.type, request.host.log_config.config);
+  std::vector<std::string> words = all_words(request.config);
+  if (words.empty()) co_await fail(Kind::Invalid, "no command specified");
+  co_await resolve_container(this, &request.host.network_mode);
+  co_await resolve_container(this, &request.host.ipc_mode);
+  co_await resolve_container(this, &request.host.pid_mode);
+  std::vector<std::vector<MountPoint>> volumes_from;
+  for (const std::string& from : request.host.volumes_from) {
+    const EntryRef other = co_await find(from.substr(0, from.find(':')));
+    volumes_from.push_back(other->container.mounts);
+  }
+
+  auto entry = std::make_shared<Entry>();
+  Container& container = entry->container;
+  container.id = random_id();
+  // From here on nobody else can have taken the name meanwhile.
+  if (request.name.empty()) {
+    request.name = make_up_name([this](const std::string& name) { return is_taken(name); });
+  } else if (is_taken(request.name)) {
+    co_await name_conflict(request.name);
+  }
+  Undo undo(*this, request.name, container.id);
+  container.name = request.name;
+  container.created = moment_text(now_ns());
+  container.image_id = image->details.id().text();
+  container.image_manifest = image->details.image.manifest.digest.text();
+  container.path = words.front();
+  container.args.assign(words.begin() + 1, words.end());
+  container.directory = cat(directory_path, '/', container.id);
+  const bool shares_host_name =
+      request.host.network_mode == "host" || request.host.uts_mode == "host";
+  if (request.config.hostname.empty()) {
+    char name[256] = {};
+    if (shares_host_name && ::gethostname(name, sizeof name - 1) == 0)
+      request.config.hostname = name;
+    if (request.config.hostname.empty()) request.config.hostname = container.id.substr(0, 12);
+  }
+  fill_endpoints(request, container);
+
+  const Fd place = co_await make_directory(this, entry, image, &undo);
+  entry->mounts = co_await plan_mounts(request, volumes_from);
+  co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
+  fault_point("create.volumes");
+  for (const MountPlan& plan : entry->mounts) container.mounts.push_back(plan.point);
+  co_await fill_directory(this, request, place);
+  co_await copy_up(entry, image);
+  co_await compile(entry, request, nullptr);
+  Created created{.id = container.id, .warnings = entry->compiled->warnings};
+  container.config = std::move(request.config);
+  container.host = std::move(request.host);
+  co_await save_record(place, write_record(container, entry->mounts, false, false));
+  // No await from here on: it is there.
+  undo.done();
+  list(entry);
+  keep_compiled(entry);
+  flush_later(entry);
+  publish(*entry, "create");
+  co_return created;
+}
+
+}  // namespace nacelle::engine

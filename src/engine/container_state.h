@@ -1,0 +1,266 @@
+// What the files of this room share; private to them and to engine.cc. The rules:
+//   * An Entry is held by shared_ptr wherever an await comes between: a removal may take it off
+//     the list meanwhile (`gone`).
+//   * Starts, stops, removals, renames and updates of one container take turns (Turn). Ends do
+//     not: they are told by nacelle-core at any time, and are taken note of without an await.
+//   * What a client asked for goes on when the client has left (shielded()).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/client.h"
+#include "core/messages.h"
+#include "engine/containers.h"
+#include "engine/engine.h"
+#include "engine/model.h"
+#include "engine/record.h"
+#include "engine/restart_policy.h"
+#include "engine/spec_builder.h"
+#include "image/images.h"
+#include "nacelle/fd.h"
+#include "nacelle/loop.h"
+#include "nacelle/result.h"
+#include "nacelle/task.h"
+#include "ring/notice.h"
+
+namespace nacelle::engine {
+
+// What waits look at; outlives its container.
+struct Pulse {
+  ring::Notice changed;
+  uint64_t exits = 0;
+  int exit_code = 0;
+  bool removed = false;
+  std::string error;
+};
+
+// A client that has attached before the start.
+struct ParkedClient {
+  AttachOptions options;
+  std::shared_ptr<Fd> socket;
+  std::string early_bytes;
+};
+
+struct Entry {
+  Container container;
+  std::vector<MountPlan> mounts;
+  bool removing = false, remove_volumes = false;  // both are in the record
+  bool gone = false;                              // no longer listed
+
+  bool in_turn = false;
+  ring::Notice turn_free;
+  std::shared_ptr<Pulse> pulse = std::make_shared<Pulse>();
+
+  uint64_t run = 0;          // counts starts: what belongs to an earlier run sees so
+  bool core_has_it = false;  // from before the start until core has forgotten it
+  bool starting = false;     // core was asked and its answer has not been taken note of
+  std::optional<core::ExitedEvent> early_exit;  // that came meanwhile
+  ring::Notice forgotten;
+  bool ending = false;  // its stop was asked for: no restart
+  bool auto_removing = false;
+  int64_t started_ns = 0;  // steady enough: for how long it ran
+  std::unique_ptr<Compiled> compiled;
+  Fd mount;  // of its root while it runs: its last close, which may wait for a disk, is then ours
+  std::vector<ParkedClient> parked;
+  std::vector<std::weak_ptr<logs::Reader>> followers;  // told when nothing more will be written
+  RestartBackoff backoff;
+  ring::Notice health_stop;
+  bool dirty = false;    // the record is not known to be on disk
+  bool unsaved = false;  // it could not even be written
+};
+using EntryRef = std::shared_ptr<Entry>;
+
+struct ExecEntry {
+  Exec exec;
+  EntryRef container;
+  bool core_has_it = false;
+  ring::Notice ended;
+  std::vector<std::string> environment;
+};
+using ExecRef = std::shared_ptr<ExecEntry>;
+
+// Given back when it goes.
+class Turn {
+ public:
+  explicit Turn(EntryRef entry) : entry_(std::move(entry)) { entry_->in_turn = true; }
+  Turn(Turn&&) noexcept = default;
+  Turn& operator=(Turn&&) = delete;
+  ~Turn() {
+    if (!entry_) return;
+    entry_->in_turn = false;
+    entry_->turn_free.notify_one();
+  }
+
+ private:
+  EntryRef entry_;
+};
+
+// An image as starts need it again and again.
+struct KnownImage {
+  image::Details details;
+  std::string chains;  // a line each: containers/<id>/image
+  Fd root;             // a read-only mount, once somebody had to look into it
+};
+
+struct Containers::State {
+  explicit State(Engine& engine_in);
+
+  Engine& engine;
+  ring::Loop& loop;
+  Fd directory;  // <data root>/containers
+  std::string directory_path;
+  std::map<std::string, EntryRef, std::less<>> entries;
+  std::set<std::string, std::less<>> unloaded;         // ids whose records have not been read
+  std::unordered_map<std::string, std::string> names;  // -> id; also of those being made
+  std::map<std::string, ExecRef, std::less<>> execs;
+  std::deque<EntryRef> graveyard;  // removed a moment ago: others may still look at them
+  bool recovered = false, loaded = false;
+  ring::Notice progress;          // of the two above
+  std::deque<EntryRef> compiled;  // who has a plan ready, oldest first
+  std::deque<EntryRef> dirty;
+  bool flushing = false;
+  ring::Scope background;
+
+  // Images, by what they were asked for. Thrown away when the store's index has changed.
+  std::map<std::string, std::shared_ptr<KnownImage>, std::less<>> images;
+  std::map<std::string, std::shared_ptr<std::vector<Fd>>, std::less<>> trees;  // by chains
+  std::string index_stamp;
+  std::string resolv_text, resolv_stamp;  // the host's
+
+  // container_find.cc
+  ring::Task<> ready();  // until recover() has taken up what runs
+  ring::Task<> all_loaded();
+  ring::Task<EntryRef> find(std::string text);
+  EntryRef entry_of(const std::string& id);  // listed, or null
+  ring::Task<Turn> take_turn(EntryRef entry);
+  void list(EntryRef entry);
+  void unlist(const EntryRef& entry);
+  bool is_taken(const std::string& name) const { return names.contains(name); }
+  std::unexpected<Error> name_conflict(const std::string& name) const;
+
+  // container_create.cc
+  ring::Task<Created> create(CreateRequest request);
+  ring::Task<std::shared_ptr<KnownImage>> find_image(std::string name);
+  ring::Task<> prepare_root(std::shared_ptr<KnownImage> image);
+  // `mounted`: the container's root, where there is one already; else the image is looked into.
+  ring::Task<> compile(EntryRef entry, const CreateRequest& request, const Fd* mounted);
+  ring::Task<> copy_up(EntryRef entry, std::shared_ptr<KnownImage> image);  // container_copy_up.cc
+  void keep_compiled(const EntryRef& entry);
+  std::string cgroup_path(const HostConfig& host, const std::string& id) const;
+  std::string hosts_own_resolv_conf();
+
+  // container_start.cc
+  ring::Task<Changed> start(EntryRef entry, bool traced);
+  ring::Task<> launch(EntryRef entry, bool traced);  // in the container's turn
+  ring::Task<> launch_or_note(EntryRef entry, bool traced);
+  ring::Task<Fd> mount_root(EntryRef entry);
+  Result<core::StartRequest> plan_start(Entry& entry, bool traced);
+  Result<> write_hosts(Entry& entry);
+  void start_failed(const EntryRef& entry, const Error& error);
+  void leave_networks(Entry& entry);
+  void started(const EntryRef& entry, const core::StartRequest::Reply& reply);
+  ring::Task<> give_client(EntryRef entry, ParkedClient client);
+
+  // container_exit.cc
+  void exited(const core::ExitedEvent& event);
+  void oom(const core::OomEvent& event);
+  void client_left(const core::ClientLeftEvent& event);
+  void exit_of(const EntryRef& entry, const core::ExitedEvent& event);
+  ring::Task<> forget(EntryRef entry, uint64_t run);
+  ring::Task<> after_exit(EntryRef entry, uint64_t run, bool restart, ring::Duration pause);
+  ring::Task<> close_mount(Fd mount);
+
+  // container_stop.cc
+  ring::Task<Changed> stop(EntryRef entry, std::optional<std::string> signal,
+                           std::optional<int> timeout_s);
+  ring::Task<> stop_in_turn(EntryRef entry, int signal, int timeout_s);
+  ring::Task<> restart(EntryRef entry, std::optional<std::string> signal,
+                       std::optional<int> timeout_s);
+  ring::Task<> kill(EntryRef entry, int signal);
+  ring::Task<> freeze(EntryRef entry, bool frozen);
+  ring::Task<bool> wait_exit(EntryRef entry, uint64_t run, std::optional<ring::Duration> limit);
+
+  // container_remove.cc
+  ring::Task<> remove(EntryRef entry, bool force, bool volumes);
+  ring::Task<> remove_in_turn(EntryRef entry, bool volumes);
+  ring::Task<> auto_remove(EntryRef entry);
+  ring::Task<> remove_trash(std::string name);
+  ring::Task<uint64_t> written_bytes(EntryRef entry);
+
+  // container_change.cc
+  ring::Task<> rename(EntryRef entry, std::string name);
+  ring::Task<std::vector<std::string>> update(EntryRef entry, UpdateRequest request);
+
+  // exec.cc
+  ring::Task<std::string> exec_create(EntryRef entry, ExecConfig config);
+  ring::Task<core::ExecRequest> plan_exec(ExecRef exec);
+  ring::Task<> exec_run(ExecRef exec, std::optional<std::pair<unsigned, unsigned>> console,
+                        bool has_client);
+  void exec_exited(const ExecRef& exec, const core::ExitedEvent& event);
+  void drop_execs(Entry& entry);
+  ring::Task<> forget_exec(std::string id, std::string exec);
+
+  // health.cc
+  void start_health(const EntryRef& entry);
+  void stop_health(Entry& entry);
+  ring::Task<> watch_health(EntryRef entry, uint64_t run);
+
+  // container_recover.cc
+  ring::Task<> recover();
+  ring::Task<> take_up(core::ListRequest::Reply list, bool first);
+  ring::Task<> load_rest();
+  void take_in(Record record);  // a record that was read
+  ring::Task<> discard_unknown(std::string id);
+  Result<EntryRef> load(const std::string& id);
+  void core_restarted();
+  ring::Task<> after_core_restart();
+  ring::Task<> restart_after_boot(EntryRef entry);
+
+  // containers.cc
+  Result<Fd> open_directory(const Entry& entry) const;
+  void save(const EntryRef& entry);  // the record; on disk a moment later
+  void flush_later(const EntryRef& entry);
+  ring::Task<> flush();
+  void publish(const Entry& entry, std::string action,
+               std::map<std::string, std::string> more = {});
+};
+
+namespace detail {
+template <class T>
+struct Shielded {
+  ring::Notice done;
+  std::optional<Result<T>> result;
+};
+template <class T>
+ring::Task<> run_shielded(std::shared_ptr<Shielded<T>> shield, ring::Task<T> task) {
+  Result<T> result = co_await ring::as_result(std::move(task));
+  shield->result.emplace(std::move(result));
+  shield->done.notify_all();
+}
+}  // namespace detail
+
+// Runs `task` in `scope`: it goes on when the one who awaits this is cancelled.
+template <class T>
+ring::Task<T> shielded(ring::Scope& scope, ring::Task<T> task) {
+  auto shield = std::make_shared<detail::Shielded<T>>();
+  scope.start(detail::run_shielded<T>(shield, std::move(task)));
+  while (!shield->result) co_await shield->done.wait();
+  if constexpr (std::is_void_v<T>) {
+    co_await std::move(*shield->result);
+  } else {
+    co_return std::move(*shield->result);
+  }
+}
+
+bool is_up(const Container& container);  // running or paused
+
+}  // namespace nacelle::engine

@@ -1,0 +1,118 @@
+#include "engine/engine.h"
+
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/text.h"
+#include "engine/container_state.h"
+#include "engine/names.h"
+#include "sys/file.h"
+
+namespace nacelle::engine {
+
+namespace {
+
+constexpr size_t id_bytes_max = 256;
+constexpr unsigned pool_addresses = 64, pool_ready = 8;
+
+Result<> make_directories(const std::string& path) {
+  for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+    const std::string parent = path.substr(0, at);
+    const mode_t mode = at == std::string::npos ? 0700 : 0755;
+    if (::mkdir(parent.c_str(), mode) != 0 && errno != EEXIST) {
+      return fail_errno(errno, cat("mkdir ", parent));
+    }
+    if (at == std::string::npos) return {};
+  }
+}
+
+// Of this installation: made once, in the form of a UUID, as `docker info` shows it.
+Result<std::string> installation_id(const std::string& data_root) {
+  const Fd root =
+      TRY(sys::open_at(sys::working_directory, data_root.c_str(), O_RDONLY | O_DIRECTORY));
+  auto known = sys::read_file_at(root.get(), "engine-id", id_bytes_max);
+  if (known && known->size() == 36) return known;
+  const std::string random = random_id();
+  const std::string_view hex = random;
+  std::string id = cat(hex.substr(0, 8), '-', hex.substr(8, 4), "-4", hex.substr(13, 3), "-8",
+                       hex.substr(17, 3), '-', hex.substr(20, 12));
+  TRY(sys::replace_file_at(root.get(), "engine-id", id, 0600));
+  return id;
+}
+
+ring::Task<> refill_pool(Engine* engine) {
+  auto pool = engine->networks->lease_pool(pool_addresses, pool_ready);
+  co_await engine->core->call(std::move(pool));
+}
+
+core::EventHandlers handlers_of(Engine& engine) {
+  core::EventHandlers handlers;
+  Engine* const self = &engine;
+  handlers.exited = [self](const core::ExitedEvent& event) {
+    self->containers->state().exited(event);
+  };
+  handlers.oom = [self](const core::OomEvent& event) { self->containers->state().oom(event); };
+  handlers.pool_low = [self](const core::PoolLowEvent&) {
+    self->background->start(refill_pool(self));
+  };
+  handlers.address_free = [self](const core::AddressFreeEvent& event) {
+    self->networks->address_free(event.network, event.address);
+  };
+  handlers.restarted = [self] { self->containers->state().core_restarted(); };
+  handlers.log_trouble = [](const core::LogTroubleEvent&) {};
+  handlers.client_left = [self](const core::ClientLeftEvent& event) {
+    self->containers->state().client_left(event);
+  };
+  return handlers;
+}
+
+}  // namespace
+
+ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options options) {
+  auto engine = std::make_unique<Engine>(loop);
+  engine->options = std::move(options);
+  const Options& chosen = engine->options;
+  co_await make_directories(chosen.run_directory);
+  co_await make_directories(chosen.data_root);
+  engine->events = std::make_unique<Events>(loop);
+  engine->background = std::make_unique<ring::Scope>(loop, [](const Error&) {});
+  image::ImagesOptions images;
+  images.data_root = chosen.data_root;
+  images.registries = chosen.registries;
+  engine->images = co_await image::Images::open(loop, std::move(images));
+  engine->id = co_await installation_id(chosen.data_root);
+  engine->volumes = co_await Volumes::open(loop, chosen.data_root, *engine->events);
+  engine->networks =
+      co_await Networks::open(loop, chosen.data_root, *engine->events, chosen.default_subnet);
+  engine->specs = co_await SpecBuilder::open(cat(chosen.run_directory, "/compiled"));
+  engine->containers = co_await Containers::open(*engine);
+  core::ClientOptions core;
+  core.run_directory = chosen.run_directory;
+  core.program = chosen.core_program;
+  core.worker = chosen.worker_program;
+  core.cgroup_root = chosen.cgroup_root;
+  Result<std::unique_ptr<core::Client>> connected =
+      co_await ring::as_result(core::Client::connect(loop, std::move(core), handlers_of(*engine)));
+  if (!connected) {
+    co_await close_engine(*engine);
+    co_await fail(connected.error().kind(), connected.error().message());
+  }
+  engine->core = *std::move(connected);
+  engine->stats = std::make_unique<Stats>(*engine);
+  Result<> recovered = co_await ring::as_result(engine->containers->recover());
+  if (!recovered) {
+    co_await close_engine(*engine);
+    co_await std::move(recovered);
+  }
+  co_return engine;
+}
+
+ring::Task<> close_engine(Engine& engine) {
+  engine.background->cancel();
+  if (engine.containers) co_await engine.containers->close();
+  co_await engine.background->join();
+  if (engine.core) co_await engine.core->close();
+}
+
+}  // namespace nacelle::engine
