@@ -78,6 +78,7 @@ ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
   State& state = *state_;
   const Details base = co_await inspect(options.base);
   oci::ImageConfig config = base.record.config;
+  if (options.run) config.run = *std::move(options.run);
   co_await apply_changes(config.run, options.changes);
   Lease lease = co_await Lease::take(state.loop, state.store);
   co_await lease.protect(state.loop, all_digests(base.record));
@@ -103,7 +104,7 @@ ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
   config.author = options.author;
   config.diff_ids.push_back(layer.diff_id);
   config.history.push_back({.created = config.created,
-                            .created_by = "",
+                            .created_by = options.created_by,
                             .author = options.author,
                             .comment = options.message,
                             .empty_layer = false});

@@ -19,6 +19,7 @@
 
 #include "image/observer.h"
 #include "image/registry_config.h"
+#include "image/registry_credentials.h"
 #include "image/store.h"
 #include "nacelle/fd.h"
 #include "nacelle/loop.h"
@@ -68,6 +69,14 @@ struct CommitOptions {
   codec::Digest base;  // the manifest of the image whose layers lie below
   std::string author, message;
   std::vector<std::string> changes;
+  std::optional<oci::RunConfig> run;  // what `changes` change; none: what `base` has
+  std::string created_by;
+};
+
+// What a registry has under a name, as it is now.
+struct RemoteImage {
+  oci::Descriptor descriptor;  // of the index, or of the manifest
+  std::vector<oci::Platform> platforms;
 };
 
 struct Removed {
@@ -86,10 +95,15 @@ class Images {
 
   Store& store();
 
-  // Registries.
-  ring::Task<PullOutcome> pull(oci::Reference name, oci::Platform platform, Observer& observer);
+  // Registries. Credentials that are given, be they empty, are the only ones: no file is read.
+  using Login = std::optional<Credentials>;
+  ring::Task<PullOutcome> pull(oci::Reference name, oci::Platform platform, Observer& observer,
+                               Login login = {});
   // The digest of the manifest as the registry has it now, and its size.
-  ring::Task<oci::Descriptor> push(oci::Reference name, Observer& observer);
+  ring::Task<oci::Descriptor> push(oci::Reference name, Observer& observer, Login login = {});
+  ring::Task<RemoteImage> look_up(oci::Reference name, Login login = {});
+  // Denied where the registry does not take these credentials.
+  ring::Task<> check_login(std::string registry, Credentials credentials);
 
   // Archives. Descriptors are borrowed.
   ring::Task<> save(std::vector<std::string> names, const Fd& output);

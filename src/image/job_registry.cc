@@ -49,6 +49,7 @@ class Job final : public RegistryJob {
   Result<PushBlobRequest::Reply> push(const PushBlobRequest& request, const Fd& file,
                                       Asker& asker) override;
   Result<PushManifestRequest::Reply> push(const PushManifestRequest& request) override;
+  Result<CheckLoginRequest::Reply> check_login() override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -330,6 +331,18 @@ Result<PushManifestRequest::Reply> Job::push(const PushManifestRequest& request)
   };
   TRY(try_endpoints(attempt, {.registry_only = true}));
   return reply;
+}
+
+Result<CheckLoginRequest::Reply> Job::check_login() {
+  const Attempt attempt = [&](RegistryEndpoint& endpoint) -> Result<> {
+    http::Request get;
+    get.url = TRY(endpoint.base_url());
+    get.body_bytes_max = oci::manifest_bytes_max;
+    TRY(get_document(endpoint, std::move(get), "logging in"));
+    return {};
+  };
+  TRY(try_endpoints(attempt, {.registry_only = true}));
+  return CheckLoginRequest::Reply{};
 }
 
 }  // namespace

@@ -114,10 +114,14 @@ Result<RegistryEndpoint> RegistryEndpoint::make(const RegistryOpenRequest& reque
   return endpoint;
 }
 
-Result<http::Url> RegistryEndpoint::url(std::string_view path) const {
+Result<http::Url> RegistryEndpoint::base_url() const {
   std::string base = home_.path;
   while (base.ends_with('/')) base.pop_back();
-  return http::parse_url(cat(home_.origin(), base, "/v2/", repository_, "/", path));
+  return http::parse_url(cat(home_.origin(), base, "/v2/"));
+}
+
+Result<http::Url> RegistryEndpoint::url(std::string_view path) const {
+  return http::parse_url(cat(TRY(base_url()).text, repository_, "/", path));
 }
 
 Result<> RegistryEndpoint::limit_time(http::Request& request) const {

@@ -47,6 +47,8 @@ class RegistryEndpoint {
   static Result<RegistryEndpoint> make(const RegistryOpenRequest& request, size_t index,
                                        const RegistryPatience& patience);
 
+  // The API's own URL: what answers there speaks it.
+  Result<http::Url> base_url() const;
   // The API's URL for `path` of our repository: "manifests/latest".
   Result<http::Url> url(std::string_view path) const;
   // Sends `request`, with credentials if it goes to this server. 401 is answered once.

@@ -57,6 +57,7 @@ class RegistryJob {
   virtual Result<PushBlobRequest::Reply> push(const PushBlobRequest& request, const Fd& file,
                                               Asker& asker) = 0;
   virtual Result<PushManifestRequest::Reply> push(const PushManifestRequest& request) = 0;
+  virtual Result<CheckLoginRequest::Reply> check_login() = 0;
 };
 
 // nacelle-worker's main loop: takes requests from `channel`, answers them, until its other end is

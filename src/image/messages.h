@@ -317,4 +317,15 @@ struct PushManifestRequest {
   };
 };
 
+// Asks for nothing, as whoever the credentials are of.
+struct CheckLoginRequest {
+  static constexpr uint8_t code = 22;
+  template <class Visit>
+  void fields(Visit&) {}
+  struct Reply {
+    template <class Visit>
+    void fields(Visit&) {}
+  };
+};
+
 }  // namespace nacelle::image

@@ -101,10 +101,10 @@ ring::Task<Resolved> resolve(RegistryLane& registry, const oci::Reference& name,
 }  // namespace
 
 ring::Task<PullOutcome> Images::pull(oci::Reference name, oci::Platform platform,
-                                     Observer& observer) {
+                                     Observer& observer, Login login) {
   State& state = *state_;
-  const RegistryOpenRequest open =
-      co_await registry_open_request(name, RegistryUse::Pull, state.options.registries);
+  const RegistryOpenRequest open = co_await registry_open_request(
+      name, RegistryUse::Pull, state.options.registries, login ? &*login : nullptr);
   std::vector<std::unique_ptr<RegistryLane>> lanes;
   for (size_t each = 0; each < state.options.transfers_max; ++each) {
     lanes.push_back(std::make_unique<RegistryLane>(state.loop, open));
@@ -147,6 +147,39 @@ ring::Task<PullOutcome> Images::pull(oci::Reference name, oci::Platform platform
       co_await state.publish(std::move(resolved.record), std::move(resolved.manifest_bytes),
                              std::move(resolved.config_bytes), std::move(tagged), repo_digest);
   co_return outcome;
+}
+
+ring::Task<RemoteImage> Images::look_up(oci::Reference name, Login login) {
+  const RegistryOpenRequest open = co_await registry_open_request(
+      name, RegistryUse::Pull, state_->options.registries, login ? &*login : nullptr);
+  const Digest pinned = name.digest.empty() ? Digest() : co_await codec::Digest::parse(name.digest);
+  RegistryLane registry(state_->loop, open);
+  FetchManifestRequest::Reply found = co_await registry.call(
+      FetchManifestRequest{.reference = pinned.empty() ? name.tag : pinned.text()});
+  co_await check_bytes(found, pinned);
+  RemoteImage remote;
+  remote.descriptor = std::move(found.descriptor);
+  if (found.index) {
+    for (oci::Descriptor& each : found.index->manifests) {
+      if (each.platform) remote.platforms.push_back(*std::move(each.platform));
+    }
+  } else if (found.manifest) {
+    FetchConfigRequest::Reply config =
+        co_await registry.call(FetchConfigRequest{.descriptor = found.manifest->config});
+    remote.platforms.push_back(std::move(config.config.platform));
+  }
+  co_return remote;
+}
+
+ring::Task<> Images::check_login(std::string registry, Credentials credentials) {
+  oci::Reference place;
+  place.registry = std::move(registry);
+  // A worker is one repository's client. Nothing of this one is asked for.
+  place.repository = "library/login";
+  const RegistryOpenRequest open = co_await registry_open_request(
+      place, RegistryUse::Push, state_->options.registries, &credentials);
+  RegistryLane lane(state_->loop, open);
+  co_await lane.call(CheckLoginRequest{});
 }
 
 }  // namespace nacelle::image

@@ -86,7 +86,7 @@ std::vector<std::string> sources_at(const oci::Reference& target, const Image& i
 
 }  // namespace
 
-ring::Task<oci::Descriptor> Images::push(oci::Reference name, Observer& observer) {
+ring::Task<oci::Descriptor> Images::push(oci::Reference name, Observer& observer, Login login) {
   State& state = *state_;
   Result<Details> found = co_await ring::as_result(state.find(name.text()));
   if (!found) {
@@ -102,8 +102,8 @@ ring::Task<oci::Descriptor> Images::push(oci::Reference name, Observer& observer
     co_await fail(Kind::NotFound,
                   cat("layer ", layer.digest.text(), " is not in the store: pull the image again"));
   }
-  RegistryOpenRequest open =
-      co_await registry_open_request(name, RegistryUse::Push, state.options.registries);
+  RegistryOpenRequest open = co_await registry_open_request(
+      name, RegistryUse::Push, state.options.registries, login ? &*login : nullptr);
   open.mount_from = sources_at(name, found->image);
   Upload upload(state, open, record, observer);
   co_await upload.run();

@@ -192,25 +192,31 @@ struct Place {
 };
 
 Result<RegistryOpenRequest::Endpoint> make_endpoint(const Place& place,
-                                                    const RegistryOptions& options) {
+                                                    const RegistryOptions& options,
+                                                    const Credentials* given) {
   RegistryOpenRequest::Endpoint endpoint;
   Trust trust = TRY(find_trust(place.api_host, options));
   endpoint.ca_pem = std::move(trust.ca_pem);
   endpoint.client_certificate_pem = std::move(trust.client_certificate_pem);
   endpoint.client_key_pem = std::move(trust.client_key_pem);
-  Credentials credentials = TRY(find_credentials(credential_files(), place.name, place.repository));
+  Credentials credentials =
+      given != nullptr ? *given
+                       : TRY(find_credentials(credential_files(), place.name, place.repository));
   endpoint.username = std::move(credentials.username);
   endpoint.password = std::move(credentials.password);
   endpoint.identity_token = std::move(credentials.identity_token);
   return endpoint;
 }
 
-Result<> add_mirrors(RegistryOpenRequest& request, const RegistryOptions& options) {
+Result<> add_mirrors(RegistryOpenRequest& request, const RegistryOptions& options,
+                     const Credentials* given) {
+  const Credentials nobody;
   for (const std::string& mirror : options.mirrors) {
     const http::Url url = TRY(http::parse_url(mirror).context("mirror"));
     const std::string host = url.authority();
-    RegistryOpenRequest::Endpoint endpoint = TRY(
-        make_endpoint({.name = host, .api_host = host, .repository = request.repository}, options));
+    RegistryOpenRequest::Endpoint endpoint =
+        TRY(make_endpoint({.name = host, .api_host = host, .repository = request.repository},
+                          options, given != nullptr ? &nobody : nullptr));
     endpoint.url = url.text;
     endpoint.skip_verify = url.secure() && TRY(is_insecure(host, options));
     request.endpoints.push_back(std::move(endpoint));
@@ -221,7 +227,8 @@ Result<> add_mirrors(RegistryOpenRequest& request, const RegistryOptions& option
 }  // namespace
 
 Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, RegistryUse use,
-                                                  const RegistryOptions& options) {
+                                                  const RegistryOptions& options,
+                                                  const Credentials* given) {
   RegistryOpenRequest request;
   request.repository = name.repository;
   request.push = use == RegistryUse::Push;
@@ -230,11 +237,11 @@ Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, Re
   request.https_proxy = environment("HTTPS_PROXY", "https_proxy");
   request.no_proxy = environment("NO_PROXY", "no_proxy");
   request.system_ca_pem = TRY(system_bundle());
-  if (name.registry == "docker.io" && !request.push) TRY(add_mirrors(request, options));
+  if (name.registry == "docker.io" && !request.push) TRY(add_mirrors(request, options, given));
 
   RegistryOpenRequest::Endpoint endpoint = TRY(make_endpoint(
-      {.name = name.registry, .api_host = name.api_host(), .repository = name.repository},
-      options));
+      {.name = name.registry, .api_host = name.api_host(), .repository = name.repository}, options,
+      given));
   const bool insecure = TRY(is_insecure(name.registry, options));
   endpoint.url = cat("https://", name.api_host());
   endpoint.skip_verify = insecure;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "image/messages.h"
+#include "image/registry_credentials.h"
 #include "nacelle/result.h"
 #include "oci/reference.h"
 
@@ -22,8 +23,11 @@ struct RegistryOptions {
 
 enum class RegistryUse : uint8_t { Pull, Push };
 
-// Everything a worker needs to talk to `name`'s registry, credentials included.
+// Everything a worker needs to talk to `name`'s registry, credentials included: `given` (which may
+// be empty: nobody's) for the registry itself and none for its mirrors, or those of the caller's
+// own files where there is no `given`.
 Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, RegistryUse use,
-                                                  const RegistryOptions& options);
+                                                  const RegistryOptions& options,
+                                                  const Credentials* given = nullptr);
 
 }  // namespace nacelle::image

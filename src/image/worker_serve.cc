@@ -126,6 +126,9 @@ class Server {
       case PushManifestRequest::code:
         return job<PushManifestRequest>(
             packet, kind, 0, [this](const auto& request) { return registry_->push(request); });
+      case CheckLoginRequest::code:
+        return job<CheckLoginRequest>(packet, kind, 0,
+                                      [this](const auto&) { return registry_->check_login(); });
       default: return fail(Kind::Invalid, cat("nacelle-worker: no request ", packet.code));
     }
   }
