@@ -108,7 +108,7 @@ ring::Task<> Containers::State::forget(EntryRef entry, uint64_t) {
     if (forgotten.error().kind() == Kind::Cancelled) co_await fail(Kind::Cancelled, "forget");
     co_await ring::sleep_for(loop, forget_pause);
   }
-  drop_execs(*entry);
+  end_execs(*entry);
   entry->core_has_it = false;
   entry->forgotten.notify_all();
 }

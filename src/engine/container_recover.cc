@@ -151,6 +151,7 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
     made->exec.pid = process.pid;
     entry->container.execs.push_back(process.exec);
     execs[process.exec] = std::move(made);
+    entry->had_execs = true;
   }
   co_return;
 }

@@ -72,6 +72,7 @@ struct Entry {
   Fd mount;  // of its root while it runs: its last close, which may wait for a disk, is then ours
   std::vector<ParkedClient> parked;
   std::vector<std::weak_ptr<logs::Reader>> followers;  // told when nothing more will be written
+  bool had_execs = false;
   RestartBackoff backoff;
   ring::Notice health_stop;
   bool dirty = false;    // the record is not known to be on disk
@@ -206,6 +207,7 @@ struct Containers::State {
   ring::Task<> exec_run(ExecRef exec, std::optional<std::pair<unsigned, unsigned>> console,
                         bool has_client);
   void exec_exited(const ExecRef& exec, const core::ExitedEvent& event);
+  void end_execs(Entry& entry);
   void drop_execs(Entry& entry);
   ring::Task<> forget_exec(std::string id, std::string exec);
 

@@ -76,7 +76,7 @@ std::optional<int64_t> parse_time(std::string_view text) {
   int64_t ns = static_cast<int64_t>(::timegm(&parts)) * ns_per_s;
   std::string_view fraction = text.substr(19, text.size() - 20);
   if (fraction.empty()) return ns;
-  if (fraction[0] != '.' || fraction.size() > 10) return std::nullopt;
+  if (fraction[0] != '.' || fraction.size() < 2 || fraction.size() > 10) return std::nullopt;
   std::string digits(fraction.substr(1));
   digits.resize(9, '0');
   const auto rest = parse_number<uint32_t>(digits);

@@ -80,6 +80,7 @@ ring::Task<std::string> Containers::State::exec_create(EntryRef entry, ExecConfi
   made->container = entry;
   execs[exec.id] = made;
   container.execs.push_back(exec.id);
+  entry->had_execs = true;
   publish(*entry, cat("exec_create: ", command_text(exec.config)), {{"execID", exec.id}});
   co_return exec.id;
 }
@@ -187,20 +188,24 @@ ring::Task<> Containers::State::forget_exec(std::string id, std::string exec) {
   co_await engine.core->call(std::move(request));
 }
 
-// Their container has ended: none of them runs any more.
-void Containers::State::drop_execs(Entry& entry) {
+// Their container has ended: none of them runs any more. What became of each can still be asked.
+void Containers::State::end_execs(Entry& entry) {
   for (const std::string& id : std::exchange(entry.container.execs, {})) {
     const auto found = execs.find(id);
     if (found == execs.end()) continue;
     const ExecRef made = found->second;
     made->core_has_it = false;
-    if (!made->exec.exit_code) {
-      if (made->exec.started) made->exec.exit_code = exit_killed;
-      made->exec.running = false;
-      made->ended.notify_all();
-    }
-    execs.erase(found);
+    if (made->exec.exit_code) continue;
+    made->exec.exit_code = exit_killed;
+    made->exec.running = false;
+    made->ended.notify_all();
   }
+}
+
+void Containers::State::drop_execs(Entry& entry) {
+  end_execs(entry);
+  if (!std::exchange(entry.had_execs, false)) return;
+  std::erase_if(execs, [&](const auto& each) { return each.second->container.get() == &entry; });
 }
 
 // The front door.
