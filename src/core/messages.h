@@ -261,7 +261,8 @@ struct ListRequest {
 };
 
 // Gives a new core what was parked of a container that its predecessor started. Descriptors as in
-// StartRequest::Reply. NotFound: core has no state of it (its files are gone).
+// StartRequest::Reply. NotFound: core has no state of it (its files are gone). `open_stdin`: standard
+// input is among them. The client (client.h) does all of this by itself.
 struct ParkedRequest {
   static constexpr uint8_t code = 11;
   std::string id, exec;
@@ -352,6 +353,16 @@ struct LogTroubleEvent {
   template <class Visit>
   void fields(Visit& visit) {
     visit(id, error, dropped_bytes);
+  }
+};
+// Standard input has ended: the parked copy is to be closed, or its reader would never see it. The
+// client (client.h) does that by itself.
+struct InputEndedEvent {
+  static constexpr uint8_t code = 7;
+  std::string id, exec;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(id, exec);
   }
 };
 struct ClientLeftEvent {

@@ -13,6 +13,10 @@ struct ServerOptions {
   std::string worker;                   // nacelle-worker
   std::string cgroup_root = "nacelle";  // below the root of the cgroup v2 tree
   int state_fd = -1;                    // after a re-exec: the predecessor's state
+  bool check_state = false;             // only look whether that can be understood
+  // Returns once the socket is there; the process that serves is another one, in a session and a
+  // cgroup of its own, and writes what it has to say to <run directory>/core.log.
+  bool background = false;
 };
 
 // Returns the program's exit code.

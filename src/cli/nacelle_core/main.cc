@@ -1,0 +1,58 @@
+// nacelle-core: owns containers. Started by the engine; see src/core/server.h.
+#include <cstdio>
+#include <string_view>
+
+#include "base/fault.h"
+#include "base/text.h"
+#include "core/netns_pool.h"
+#include "core/server.h"
+
+namespace {
+
+constexpr const char* usage =
+    "usage: nacelle-core [--run DIRECTORY] [--worker PROGRAM] [--cgroup-root PATH] [--background]\n";
+
+bool parse(int argc, char** argv, nacelle::core::ServerOptions& options) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--background") {
+      options.background = true;
+      continue;
+    }
+    if (word == "--check-state") {
+      options.check_state = true;
+      continue;
+    }
+    if (i + 1 == argc) return false;
+    const std::string_view value = argv[++i];
+    if (word == "--run") {
+      options.run_directory = value;
+    } else if (word == "--worker") {
+      options.worker = value;
+    } else if (word == "--cgroup-root") {
+      options.cgroup_root = value;
+    } else if (word == "--state-fd") {
+      const auto number = nacelle::parse_number<int>(value);
+      if (!number || *number < 0) return false;
+      options.state_fd = *number;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == nacelle::core::netns_maker_argument) {
+    return nacelle::core::netns_maker_main();
+  }
+  nacelle::arm_faults("NACELLE_CORE_FAULT");
+  nacelle::core::ServerOptions options;
+  if (!parse(argc, argv, options)) {
+    std::fputs(usage, stderr);
+    return 2;
+  }
+  return nacelle::core::serve(options);
+}
