@@ -146,7 +146,7 @@ Result<PortRange> parse_port_range(std::string_view text) {
   const auto high = ports.contains('-') ? parse_number<uint16_t>(rest) : low;
   if (!low || !high || *low > *high ||
       (range.protocol != "tcp" && range.protocol != "udp" && range.protocol != "sctp")) {
-    return fail(Kind::Invalid, cat("invalid port range: ", codec::json::in_quotes(ports)));
+    return fail(Kind::Invalid, cat("invalid port range: ", quoted(ports)));
   }
   range.first = *low;
   range.last = *high;

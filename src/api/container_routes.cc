@@ -103,7 +103,7 @@ ring::Task<> create(Call& call) {
   if (!request.platform.empty()) {
     const auto platform = oci::parse_platform(request.platform);
     if (!platform) {
-      co_await fail(Kind::Invalid, cat(codec::json::in_quotes(request.platform),
+      co_await fail(Kind::Invalid, cat(quoted(request.platform),
                                        ": cannot parse platform specifier: invalid argument"));
     }
   }

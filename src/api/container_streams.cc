@@ -38,7 +38,7 @@ Result<engine::WaitCondition> read_condition(std::string_view text) {
   if (text.empty() || text == "not-running") return NotRunning;
   if (text == "next-exit") return NextExit;
   if (text == "removed") return Removed;
-  return fail(Kind::Invalid, cat("invalid condition: ", codec::json::in_quotes(text)));
+  return fail(Kind::Invalid, cat("invalid condition: ", quoted(text)));
 }
 
 ring::Task<> send_outcome(Call& call, engine::Containers::Waiting& waiting) {

@@ -138,8 +138,7 @@ Result<bool> move_mac_address(engine::CreateRequest& request) {
 Result<unsigned> read_console_size(std::string_view text, std::string_view name) {
   const auto number = parse_number<int64_t>(text);
   const auto wrong = [&](std::string_view why) {
-    return fail(Kind::Invalid,
-                cat("invalid resize ", name, ' ', codec::json::in_quotes(text), ": ", why));
+    return fail(Kind::Invalid, cat("invalid resize ", name, ' ', quoted(text), ": ", why));
   };
   if (!number) return wrong("invalid syntax");
   // What a terminal keeps is 16 bits wide.
@@ -153,8 +152,7 @@ Result<int> read_number(std::string_view text) {
   const std::string_view digits = text.starts_with('+') ? text.substr(1) : text;
   const auto number = parse_number<int>(digits);
   if (!number || digits.starts_with('-') != text.starts_with('-')) {
-    return fail(Kind::Invalid,
-                cat("strconv.Atoi: parsing ", codec::json::in_quotes(text), ": invalid syntax"));
+    return fail(Kind::Invalid, cat("strconv.Atoi: parsing ", quoted(text), ": invalid syntax"));
   }
   return *number;
 }

@@ -181,8 +181,7 @@ Result<int64_t> read_time(std::string_view text) {
     if (!__builtin_sub_overflow(now_ns(), *before, &time)) return time;
     return *before < 0 ? ns_max : 0;
   }
-  return fail(Kind::Invalid,
-              cat("failed to parse value as time or duration: ", codec::json::in_quotes(text)));
+  return fail(Kind::Invalid, cat("failed to parse value as time or duration: ", quoted(text)));
 }
 
 }  // namespace nacelle::api

@@ -130,6 +130,13 @@ Version take_version(std::string_view& path) {
   return version;
 }
 
+std::string quoted(std::string_view text) {
+  constexpr size_t bytes_max = 200;
+  std::string out = "\"";
+  codec::json::append_escaped(out, text.substr(0, bytes_max));
+  return out + (text.size() > bytes_max ? "...\"" : "\"");
+}
+
 int status_of(const Error& error) {
   switch (error.kind()) {
     case Kind::Invalid: return 400;

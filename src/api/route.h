@@ -74,6 +74,9 @@ struct Version {
 };
 Version take_version(std::string_view& path);
 
+// `text` in double quotes, as Go's %q, cut when it is long: how errors name what was sent.
+std::string quoted(std::string_view text);
+
 // {"message": "..."} with the status of the error's kind.
 int status_of(const Error& error);
 ring::Task<> reply_error(http::Exchange& http, int status, std::string_view message);
