@@ -113,6 +113,9 @@ class Containers {
   ring::Task<> pause(std::string text);
   ring::Task<> unpause(std::string text);
   ring::Task<> rename(std::string text, std::string name);
+  // container_network.cc. Of a container that does not run; Unsupported for one that does.
+  ring::Task<> connect_network(std::string text, std::string network, Endpoint endpoint);
+  ring::Task<> disconnect_network(std::string text, std::string network, bool force);
   ring::Task<> remove(std::string text, bool force, bool volumes, bool link);
   ring::Task<std::vector<std::string>> update(std::string text, UpdateRequest request);  // warnings
   struct Pruned {

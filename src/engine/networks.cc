@@ -250,7 +250,7 @@ Result<> check_name(const std::string& name) {
 bool Network::predefined() const { return is_predefined(name); }
 
 // One network and who is in it.
-struct Entry {
+struct NetworkEntry {
   Network network;
   std::vector<Pool> pools;         // IPv4, in the order of network.pools
   std::set<AddressNumber> leased;  // to core, for its pool
@@ -276,19 +276,19 @@ struct Networks::State {
 
   Events& events;
   Fd directory;
-  std::map<std::string, Entry> entries;  // by id
+  std::map<std::string, NetworkEntry> entries;  // by id
 
-  Result<Entry*> find(const std::string& text);
-  Result<> keep(const Entry& entry);
+  Result<NetworkEntry*> find(const std::string& text);
+  Result<> keep(const NetworkEntry& entry);
   Result<> read_records();
   Result<> read_record(const std::string& id);
   Result<> ensure_predefined(const std::string& default_subnet);
   Result<> set_bridge(const std::string& default_subnet);
-  Entry& add(Network network);
+  NetworkEntry& add(Network network);
   Result<> fill_pools(Network& network) const;
-  Result<Address> choose(Entry& entry, const Endpoint& wish);
-  Result<Address> take_wished(Entry& entry, const std::string& text);
-  void tell(const Entry& entry, std::string action, const std::string& container = {});
+  Result<Address> choose(NetworkEntry& entry, const Endpoint& wish);
+  Result<Address> take_wished(NetworkEntry& entry, const std::string& text);
+  void tell(const NetworkEntry& entry, std::string action, const std::string& container = {});
   std::vector<Prefix> own_prefixes(bool v6) const;
 };
 
@@ -303,8 +303,8 @@ std::vector<Prefix> Networks::State::own_prefixes(bool v6) const {
   return all;
 }
 
-Entry& Networks::State::add(Network network) {
-  Entry entry;
+NetworkEntry& Networks::State::add(Network network) {
+  NetworkEntry entry;
   for (const IpamPool& ipam : network.pools) {
     const auto subnet = parse_prefix(ipam.subnet);
     if (subnet && !subnet->base.v6) entry.pools.push_back(make_pool(ipam));
@@ -316,7 +316,7 @@ Entry& Networks::State::add(Network network) {
 
 // Records --------------------------------------------------------------------------------------
 
-Result<> Networks::State::keep(const Entry& entry) {
+Result<> Networks::State::keep(const NetworkEntry& entry) {
   Record record;
   record.network = entry.network;
   for (const AddressNumber number : entry.leased) {
@@ -343,7 +343,7 @@ Result<> Networks::State::read_record(const std::string& id) {
       return fail(Kind::Conflict, cat("network ", id, ": ", other, " has the same name"));
     }
   }
-  Entry& entry = add(std::move(network));
+  NetworkEntry& entry = add(std::move(network));
   for (const std::string& each : record.leased) {
     const auto address = parse_address(each);
     Pool* pool = address ? entry.pool_of(*address) : nullptr;
@@ -450,12 +450,12 @@ std::vector<Network> Networks::list() const {
   return all;
 }
 
-Result<Entry*> Networks::State::find(const std::string& text) {
+Result<NetworkEntry*> Networks::State::find(const std::string& text) {
   if (const auto exact = entries.find(text); exact != entries.end()) return &exact->second;
   for (auto& [id, entry] : entries) {
     if (entry.network.name == text) return &entry;
   }
-  std::vector<Entry*> begins;
+  std::vector<NetworkEntry*> begins;
   for (auto at = entries.lower_bound(text);
        !text.empty() && at != entries.end() && at->first.starts_with(text); ++at) {
     begins.push_back(&at->second);
@@ -536,7 +536,7 @@ Result<Network> Networks::create(NetworkCreateRequest request) {
   TRY(state_->fill_pools(network));
   network.id = random_id();
   network.created = moment_text(now_ns());
-  Entry& entry = state_->add(std::move(network));
+  NetworkEntry& entry = state_->add(std::move(network));
   if (Result<> kept = state_->keep(entry); !kept) {
     state_->entries.erase(std::string(entry.network.id));
     return std::unexpected(std::move(kept).error());
@@ -545,14 +545,15 @@ Result<Network> Networks::create(NetworkCreateRequest request) {
   return entry.network;
 }
 
-void Networks::State::tell(const Entry& entry, std::string action, const std::string& container) {
+void Networks::State::tell(const NetworkEntry& entry, std::string action,
+                           const std::string& container) {
   Labels attributes{{"name", entry.network.name}, {"type", entry.network.driver}};
   if (!container.empty()) attributes["container"] = container;
   events.publish("network", std::move(action), entry.network.id, std::move(attributes));
 }
 
 Result<> Networks::remove(const std::string& text) {
-  Entry& entry = *TRY(state_->find(text));
+  NetworkEntry& entry = *TRY(state_->find(text));
   if (entry.network.predefined()) {
     return fail(Kind::Denied,
                 cat(entry.network.name, " is a pre-defined network and cannot be removed"));
@@ -576,7 +577,7 @@ Result<> Networks::remove(const std::string& text) {
 std::vector<std::string> Networks::prune(const std::function<bool(const Network&)>& chosen) {
   std::vector<std::string> names;
   for (const Network& network : list()) {
-    const Entry& entry = state_->entries.at(network.id);
+    const NetworkEntry& entry = state_->entries.at(network.id);
     if (network.predefined() || !entry.members.empty() || !chosen(network)) continue;
     if (remove(network.id)) names.push_back(network.name);
   }
@@ -600,7 +601,7 @@ std::unexpected<Error> bad_endpoint(std::string_view why) {
 }
 
 // What can be said without knowing who has which address.
-Result<> check_wish(const Entry& entry, const Endpoint& wish) {
+Result<> check_wish(const NetworkEntry& entry, const Endpoint& wish) {
   const EndpointIpamConfig ipam = wish.ipam_config.value_or(EndpointIpamConfig());
   const bool asks = !ipam.ipv4_address.empty() || !ipam.ipv6_address.empty();
   if (entry.network.predefined()) {
@@ -631,7 +632,11 @@ Result<> check_wish(const Entry& entry, const Endpoint& wish) {
 
 }  // namespace
 
-Result<Address> Networks::State::take_wished(Entry& entry, const std::string& text) {
+Result<> Networks::check(const std::string& network, const Endpoint& wish) const {
+  return check_wish(*TRY(state_->find(network)), wish);
+}
+
+Result<Address> Networks::State::take_wished(NetworkEntry& entry, const std::string& text) {
   const Address address = parse_address(text).value_or(Address());
   Pool* pool = entry.pool_of(address);
   if (pool == nullptr || !pool->usable(address.number)) {
@@ -641,7 +646,7 @@ Result<Address> Networks::State::take_wished(Entry& entry, const std::string& te
   return address;
 }
 
-Result<Address> Networks::State::choose(Entry& entry, const Endpoint& wish) {
+Result<Address> Networks::State::choose(NetworkEntry& entry, const Endpoint& wish) {
   if (wish.ipam_config && !wish.ipam_config->ipv4_address.empty()) {
     return take_wished(entry, wish.ipam_config->ipv4_address);
   }
@@ -655,7 +660,7 @@ Result<Address> Networks::State::choose(Entry& entry, const Endpoint& wish) {
 Result<Networks::Joined> Networks::join(const std::string& network, const std::string& container,
                                         const std::string& name, const Endpoint& wish,
                                         unsigned index) {
-  Entry& entry = *TRY(state_->find(network));
+  NetworkEntry& entry = *TRY(state_->find(network));
   const Network& about = entry.network;
   if (entry.members.contains(container)) {
     return fail(Kind::Denied,
@@ -708,7 +713,7 @@ void Networks::join_done(const std::string& network, const std::string& containe
                          const core::Interface& became) {
   const auto found = state_->find(network);
   if (!found) return;
-  Entry& entry = **found;
+  NetworkEntry& entry = **found;
   const auto member = entry.members.find(container);
   if (member == entry.members.end()) return;
   Endpoint& endpoint = member->second.endpoint;
@@ -724,7 +729,7 @@ void Networks::join_done(const std::string& network, const std::string& containe
 void Networks::leave(const std::string& network, const std::string& container) {
   const auto found = state_->find(network);
   if (!found) return;
-  Entry& entry = **found;
+  NetworkEntry& entry = **found;
   const auto member = entry.members.find(container);
   if (member == entry.members.end()) return;
   const auto address = parse_address(member->second.endpoint.ip_address);
@@ -740,7 +745,7 @@ core::PoolRequest Networks::lease_pool(unsigned addresses, unsigned ready) {
   request.ready = ready;
   const auto found = state_->find("bridge");
   if (!found) return request;
-  Entry& entry = **found;
+  NetworkEntry& entry = **found;
   Pool& pool = entry.pools.front();
   request.network = entry.network.id;
   request.prefix_len = static_cast<uint8_t>(pool.subnet.length);
@@ -773,7 +778,7 @@ void Networks::address_free(const std::string& network, const std::string& text)
   const auto found = state_->find(network);
   const auto address = parse_address(text);
   if (!found || !address) return;
-  Entry& entry = **found;
+  NetworkEntry& entry = **found;
   Pool* pool = entry.pool_of(*address);
   if (pool == nullptr) return;
   // Somebody may have got it meanwhile.
@@ -788,7 +793,7 @@ void Networks::adopt(const std::string& network, const std::string& container,
                      const std::string& name, const Endpoint& endpoint) {
   const auto found = state_->find(network);
   if (!found) return;
-  Entry& entry = **found;
+  NetworkEntry& entry = **found;
   entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
   const auto address = parse_address(endpoint.ip_address);
   if (Pool* pool = address ? entry.pool_of(*address) : nullptr) pool->taken.insert(address->number);

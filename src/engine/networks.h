@@ -97,6 +97,8 @@ class Networks {
   };
   Result<Joined> join(const std::string& network, const std::string& container,
                       const std::string& name, const Endpoint& wish, unsigned index);
+  // What join() would refuse whoever has which address.
+  Result<> check(const std::string& network, const Endpoint& wish) const;
   void join_done(const std::string& network, const std::string& container,
                  const core::Interface& became);
   void leave(const std::string& network, const std::string& container);
