@@ -79,7 +79,8 @@ class SpecBuilder {
   std::unique_ptr<State> state_;
 };
 
-// "user[:group]" by the image's files: numbers first, as Docker; -1 kinds refused.
+// "user[:group]" by the image's files: numbers first, as Docker; -1 kinds refused. An empty `root`
+// has no files: then only numbers are found.
 struct ResolvedUser {
   uint32_t uid = 0, gid = 0;
   std::vector<uint32_t> additional_gids;

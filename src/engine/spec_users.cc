@@ -49,8 +49,9 @@ std::unexpected<Error> out_of_range() {
   return fail(Kind::Invalid, "uids and gids must be in range 0-2147483647");
 }
 
-// Empty where the image has none.
+// Empty where the image has none, or where no image was given to be asked.
 Result<std::string> read_account_file(const Fd& root, const char* path) {
+  if (!root) return std::string();
   // Looked at before it is opened: opening a FIFO waits, and opening a device does things.
   const long found = sys::InRoot(root.get()).open(path, O_PATH);
   if (found == -ENOENT || found == -ENOTDIR) return std::string();

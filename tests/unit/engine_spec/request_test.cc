@@ -1,0 +1,181 @@
+// Goal: a request plus an image is what inspect shows and a start uses; and the texts of the files
+// in /etc. Method: one part a test.
+#include "fixture.h"
+
+namespace nacelle::engine {
+namespace {
+
+using Words = std::vector<std::string>;
+
+ContainerConfig merged(ContainerConfig config, const oci::RunConfig& image) {
+  CreateRequest request;
+  request.config = std::move(config);
+  const auto result = merge_image_config(request, image);
+  EXPECT_TRUE(result) << result.error().message();
+  return request.config;
+}
+oci::RunConfig image_with_command() {
+  oci::RunConfig image;
+  image.entrypoint = {"/entry"};
+  image.command = {"cmd", "arg"};
+  return image;
+}
+
+TEST(Merging, takes_commands_as_docker_does) {
+  const oci::RunConfig image = image_with_command();
+  ContainerConfig none;
+  EXPECT_EQ(merged(none, image).entrypoint.words, Words{"/entry"});
+  EXPECT_EQ(merged(none, image).cmd.words, (Words{"cmd", "arg"}));
+  ContainerConfig command;
+  command.cmd = {true, {"mine"}};
+  EXPECT_EQ(merged(command, image).entrypoint.words, Words{"/entry"});
+  EXPECT_EQ(merged(command, image).cmd.words, Words{"mine"});
+  ContainerConfig entrypoint;
+  entrypoint.entrypoint = {true, {"/mine"}};
+  EXPECT_EQ(merged(entrypoint, image).entrypoint.words, Words{"/mine"});
+  EXPECT_EQ(merged(entrypoint, image).cmd.words, Words{});
+  ContainerConfig reset;  // --entrypoint ''
+  reset.entrypoint = {true, {""}};
+  reset.cmd = {true, {"mine"}};
+  EXPECT_EQ(merged(reset, image).entrypoint.words, Words{});
+  ContainerConfig empty;
+  empty.entrypoint = {true, {}};
+  EXPECT_EQ(merged(empty, image).entrypoint.words, Words{});
+  EXPECT_EQ(merged(empty, image).cmd.words, (Words{"cmd", "arg"}));
+  CreateRequest nothing;
+  EXPECT_EQ(message_of(merge_image_config(nothing, {})), "no command specified");
+  nothing.config.entrypoint = {true, {""}};
+  EXPECT_EQ(message_of(merge_image_config(nothing, image)), "no command specified");
+}
+
+TEST(Merging, adds_what_the_request_does_not_say) {
+  oci::RunConfig image = image_with_command();
+  image.user = "web";
+  image.working_directory = "/srv";
+  image.stop_signal = "SIGQUIT";
+  image.env = {"PATH=/i", "A=i", "B=i"};
+  image.labels = {{"a", "i"}, {"b", "i"}};
+  image.exposed_ports = {"80/tcp"};
+  image.volumes = {"/data"};
+  ContainerConfig own;
+  own.env = {"A=o", "B", "C=o"};
+  own.labels = {{"a", "o"}};
+  own.exposed_ports["81/tcp"];
+  own.volumes["/own"];
+  const ContainerConfig both = merged(own, image);
+  EXPECT_EQ(both.env, (Words{"A=o", "B", "C=o", "PATH=/i"}));
+  EXPECT_EQ(both.labels, (Labels{{"a", "o"}, {"b", "i"}}));
+  EXPECT_EQ(both.exposed_ports.size(), 2u);
+  EXPECT_EQ(both.volumes.size(), 2u);
+  EXPECT_EQ(both.user, "web");
+  EXPECT_EQ(both.working_dir, "/srv");
+  EXPECT_EQ(both.stop_signal, "SIGQUIT");
+  own.user = "me";
+  own.working_dir = "/me";
+  own.stop_signal = "SIGINT";
+  EXPECT_EQ(merged(own, image).user, "me");
+  EXPECT_EQ(merged(own, image).working_dir, "/me");
+  EXPECT_EQ(merged(own, image).stop_signal, "SIGINT");
+}
+
+TEST(Merging, inherits_parts_of_a_health_check) {
+  oci::RunConfig image = image_with_command();
+  EXPECT_FALSE(merged({}, image).healthcheck);
+  image.health_check = {.test = {"CMD", "x"},
+                        .interval_ns = 1,
+                        .timeout_ns = 2,
+                        .start_period_ns = 3,
+                        .start_interval_ns = 4,
+                        .retries = 5};
+  const auto all = merged({}, image).healthcheck;
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->test, (Words{"CMD", "x"}));
+  EXPECT_EQ(all->retries, 5);
+  ContainerConfig own;
+  own.healthcheck.emplace().timeout = 9;
+  const auto some = merged(own, image).healthcheck;
+  EXPECT_EQ(some->timeout, 9);
+  EXPECT_EQ(some->interval, 1);
+  EXPECT_EQ(some->start_period, 3);
+  EXPECT_EQ(some->start_interval, 4);
+  own.healthcheck->test = {"NONE"};
+  EXPECT_EQ(merged(own, image).healthcheck->test, Words{"NONE"});
+}
+
+TEST(Defaults, are_what_inspect_shows) {
+  const HostConfig host = plain_request().host;
+  EXPECT_EQ(host.shm_size, 67108864);
+  EXPECT_EQ(host.ipc_mode, "private");
+  EXPECT_EQ(host.cgroupns_mode, "private");
+  EXPECT_EQ(host.network_mode, "bridge");
+  EXPECT_EQ(host.restart_policy.name, "no");
+  EXPECT_EQ(host.log_config.type, "json-file");
+  EXPECT_EQ(host.runtime, "runc");
+  EXPECT_GE(host.masked_paths->size(), 12u);
+  EXPECT_EQ(host.readonly_paths->size(), 5u);
+  EXPECT_FALSE(host.pids_limit);
+  CreateRequest request;
+  request.host.memory = 10;
+  request.host.privileged = true;
+  request.host.network_mode = "default";
+  request.config.working_dir = "/a/../b/";
+  fill_defaults(request);
+  EXPECT_EQ(request.host.memory_swap, 20);
+  EXPECT_FALSE(request.host.masked_paths);
+  EXPECT_EQ(request.host.network_mode, "bridge");
+  EXPECT_EQ(request.config.working_dir, "/b");
+  CreateRequest said;
+  said.host.masked_paths.emplace();
+  said.host.shm_size = 1;
+  said.host.ipc_mode = "host";
+  fill_defaults(said);
+  EXPECT_TRUE(said.host.masked_paths->empty());
+  EXPECT_EQ(said.host.shm_size, 1);
+  EXPECT_EQ(said.host.ipc_mode, "host");
+}
+
+constexpr const char* everyone =
+    "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+    "ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+TEST(Hosts, are_everyones_and_those_asked_for_and_our_own) {
+  CreateRequest request = plain_request();
+  EXPECT_EQ(hosts_file(request, "web", {}), everyone);
+  EXPECT_EQ(hosts_file(request, "web", {{"172.17.0.2", "web.x web"}}),
+            cat(everyone, "172.17.0.2\tweb.x web\n"));
+  EXPECT_EQ(hosts_file(request, "web", {{"172.17.0.2", ""}}), cat(everyone, "172.17.0.2\tweb\n"));
+  request.host.extra_hosts = {"a:1.2.3.4", "b:[::5]", "gw:host-gateway"};
+  EXPECT_EQ(hosts_file(request, "web", {}), cat(everyone, "1.2.3.4\ta\n::5\tb\n"));
+  EXPECT_EQ(hosts_file(request, "web", {}, "172.17.0.1"),
+            cat(everyone, "1.2.3.4\ta\n::5\tb\n172.17.0.1\tgw\n"));
+  request.host.extra_hosts = {"a:1.2.3.4\n6.6.6.6 evil"};
+  EXPECT_EQ(hosts_file(request, "web", {{"172.17.0.2", "x\n6.6.6.6 evil"}}), everyone);
+}
+
+TEST(Resolving, uses_the_hosts_servers_but_not_the_host_itself) {
+  const auto text = [](const HostConfig& host, std::string_view own) {
+    const std::string whole = resolv_conf(host, own);
+    return whole.substr(whole.find('\n') + 1);
+  };
+  HostConfig host;
+  const std::string_view own =
+      "# c\nnameserver 10.0.0.1 # x\nnameserver 127.0.0.53\nsearch a.org b.org\n"
+      "options ndots:2 edns0\nnonsense\n";
+  EXPECT_EQ(text(host, own), "nameserver 10.0.0.1\nsearch a.org b.org\noptions ndots:2 edns0\n");
+  EXPECT_EQ(text(host, "nameserver 127.0.0.53\nnameserver ::1\n"),
+            "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+  EXPECT_EQ(text(host, ""), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+  HostConfig shared;
+  shared.network_mode = "host";
+  EXPECT_EQ(text(shared, "nameserver 127.0.0.53\n"), "nameserver 127.0.0.53\n");
+  host.dns = {"1.1.1.1", "127.0.0.1"};
+  host.dns_search = {"c.org"};
+  host.dns_options = {"timeout:1"};
+  EXPECT_EQ(text(host, own),
+            "nameserver 1.1.1.1\nnameserver 127.0.0.1\nsearch c.org\noptions timeout:1\n");
+  host.dns_search = {"."};
+  EXPECT_EQ(text(host, own), "nameserver 1.1.1.1\nnameserver 127.0.0.1\noptions timeout:1\n");
+}
+
+}  // namespace
+}  // namespace nacelle::engine
