@@ -2,6 +2,9 @@
 // image's layers are found, directories made, files written, the plan compiled.
 // Until the record is there, the name and whatever was made are given back on any way out.
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -165,6 +168,23 @@ void fill_endpoints(CreateRequest& request, Container& container) {
   if (main.mac_address.empty()) main.mac_address = request.config.mac_address;
 }
 
+// An engine that may not raise limits (it runs in a container itself) gives what it has, unless
+// somebody has asked for more.
+void fit_open_files(const CreateRequest& request, oci::Spec& spec) {
+  if (contains(request.host.ulimits, "nofile", &Ulimit::name) || !spec.process) return;
+  static const rlimit own = [] {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    if (::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1) limit.rlim_max = RLIM_INFINITY;
+    return limit;
+  }();
+  for (oci::Rlimit& limit : spec.process->rlimits) {
+    if (limit.resource != RLIMIT_NOFILE) continue;
+    limit.hard = std::min<uint64_t>(limit.hard, own.rlim_max);
+    limit.soft = std::min(limit.soft, limit.hard);
+  }
+}
+
 bool needs_root(const CreateRequest& request) {
   return !request.config.user.empty() || !request.host.group_add.empty();
 }
@@ -274,7 +294,8 @@ ring::Task<> Containers::State::compile(EntryRef entry, const CreateRequest& req
     co_await prepare_root(image);
     root = &image->root;
   }
-  const oci::Spec spec = co_await engine.specs->build(input, *root);
+  oci::Spec spec = co_await engine.specs->build(input, *root);
+  fit_open_files(request, spec);
   entry->compiled = std::make_unique<Compiled>(co_await engine.specs->compile(spec));
 }
 
