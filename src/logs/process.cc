@@ -156,12 +156,15 @@ void Process::forward(Output& output, std::string_view bytes) {
 }
 
 void Process::log(Output& output, bool is_last) {
+  if (journal_.pending(output.index).empty()) return;
   if (!trouble_.empty() && !is_last && Clock::now() < retry_log_) return;
+  const uint64_t begun_at = journal_.state().log_offset;
   const auto scratch = house_.scratch(LogFile::scratch_bytes(file_.options()));
   const Result<> written = file_.write(journal_, output.index, output.kind, is_last, scratch);
   if (!written) return log_failed(written.error());
   if (file_.wants_compression()) house_.compress(*this);
-  if (trouble_.empty()) return;
+  // The rest of a line that waits for its end proves nothing.
+  if (trouble_.empty() || journal_.state().log_offset == begun_at) return;
   trouble_.clear();
   house_.say(packet(LogTrouble{
       .key = key(), .error = {}, .dropped_bytes = journal_.state().dropped_bytes}));
