@@ -129,6 +129,11 @@ Result<Criteria> read_criteria(std::string_view text) {
 bool pattern_matches(const std::string& pattern, const std::string& text) {
   if (pattern == text) return true;
   if (pattern.size() > pattern_bytes_max || pattern.contains('{')) return false;
+  // glibc knows references to what was matched before, which Docker's expressions do not have, and
+  // which take time without bound.
+  for (size_t at = 0; (at = pattern.find('\\', at)) != std::string::npos; at += 2) {
+    if (at + 1 < pattern.size() && pattern[at + 1] >= '0' && pattern[at + 1] <= '9') return false;
+  }
   regex_t compiled;
   if (::regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB) != 0) return false;
   const bool found = ::regexec(&compiled, text.c_str(), 0, nullptr, 0) == 0;

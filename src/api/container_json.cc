@@ -167,7 +167,7 @@ void write_paths(Writer& json, const Container& container) {
   json.member("HostnamePath", path("hostname"));
   json.member("HostsPath", path("hosts"));
   const bool has_file = container.host.log_config.type != "none";
-  json.member("LogPath", has_file ? path(cat("log/", logs::json_file_name)) : std::string());
+  json.member("LogPath", has_file ? path(logs::json_file_name) : std::string());
 }
 
 void write_sizes(Writer& json, const Sizes& sizes) {

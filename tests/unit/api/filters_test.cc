@@ -167,6 +167,8 @@ TEST(ContainerFilters, patterns_have_bounds) {
   EXPECT_FALSE(pattern_matches(std::string(10'000, '('), "a"));
   EXPECT_FALSE(pattern_matches("*[", "a"));
   EXPECT_FALSE(pattern_matches("a\\", "a"));
+  EXPECT_FALSE(pattern_matches("(a)\\1", "aa"));
+  EXPECT_TRUE(pattern_matches("a\\.b", "a.b"));
   EXPECT_TRUE(pattern_matches("", "a"));
 }
 
