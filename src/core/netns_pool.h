@@ -1,11 +1,12 @@
-// Network namespaces made ahead of the starts that take them, and taken apart behind them. Making
-// one costs 0.3 ms, a veth pair as much again, deleting one 16 ms: none of it is done by the loop.
-// A maker process (spawned, deadline, no ring) does both in batches, with rtnetlink, and hands the
-// namespaces over as descriptors. A namespace is used once.
+// Network namespaces made ahead of the starts that take them. Making one costs 0.3 ms, a veth pair
+// as much again, and none of it is done by the loop: a maker process (this very program, started
+// with netns_maker_argument) does it with rtnetlink and hands the namespace over as a descriptor.
+// Taking one apart is the kernel's work, behind the last descriptor: its veth pairs go with it, in
+// batches (deleting a pair by name would take 16 ms). A namespace is used once.
 //
-// Default networks are routed: the container's end has an address of the network's subnet, the
-// host's end the gateway's address and a host route to the container; proxy ARP on the host's end
-// answers for the neighbours.
+// Networks are routed, without a bridge: the container's end has its address and a route to the
+// gateway alone; the host's end has the gateway's address and a route to the container.
+// IPv4; what is between two containers, and who may talk to whom, is not decided here.
 #pragma once
 
 #include <cstdint>
@@ -22,37 +23,38 @@
 
 namespace nacelle::core {
 
-// A namespace somebody uses. The host's end of each interface is named `host_names[i]`.
+// A namespace somebody uses, with its interfaces as they became.
 struct ReadyNamespace {
   Fd descriptor;
   std::vector<Interface> interfaces;
-  std::vector<std::string> host_names;
 };
 
 class NetnsPool {
  public:
   struct Handlers {
     std::function<void(const PoolLowEvent&)> low;
-    std::function<void(const AddressFreeEvent&)> address_free;
   };
-  NetnsPool(ring::Loop& loop, Handlers handlers);
+  // `program`: what has netns_maker_main(), borrowed for the pool's life.
+  NetnsPool(ring::Loop& loop, const Fd& program, Handlers handlers);
+  // close() comes first.
   ~NetnsPool();
   NetnsPool(const NetnsPool&) = delete;
   NetnsPool& operator=(const NetnsPool&) = delete;
 
-  // See PoolRequest: sets up, or adds addresses.
+  // See PoolRequest. Addresses the pool has already, in whatever state, are not added again.
   Result<> configure(const PoolRequest& request);
-  // From the pool at once if it has one that fits, else made now. `interfaces` empty: `lo` alone.
+  // From the pool at once if it has one that fits, else made now. Empty: `lo` alone. An interface
+  // without an address gets one of its network's pool: Exhausted when there is none left.
   ring::Task<ReadyNamespace> take(std::vector<Interface> interfaces);
-  // The host's ends are deleted, in a batch, soon; addresses of a pool come back by the handler.
+  // The last descriptor goes; addresses of a pool are free for others.
   void give_back(ReadyNamespace used);
-  // After a restart of core: what is left of a namespace whose container is known, or (unknown
-  // host ends named like ours) is to be removed.
-  Result<> adopt(const std::vector<std::string>& host_names_in_use);
+  // After a restart: these are in use, wherever they came from.
+  void adopt(const std::vector<Interface>& in_use);
 
   uint64_t ready() const;
+  // Namespaces being made now or waited for.
   uint64_t backlog() const;
-  // Ends the maker; what is ready is thrown away.
+  // Ends the maker; what is ready goes.
   ring::Task<> close();
 
   struct State;
@@ -60,5 +62,9 @@ class NetnsPool {
  private:
   std::unique_ptr<State> state_;
 };
+
+inline constexpr const char* netns_maker_argument = "--netns-maker";
+// The maker's whole life: serves descriptor 3 until that is closed. Returns an exit code.
+int netns_maker_main();
 
 }  // namespace nacelle::core

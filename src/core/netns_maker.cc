@@ -1,0 +1,240 @@
+#include "core/netns_maker.h"
+
+#include <arpa/inet.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/text.h"
+#include "codec/flat.h"
+#include "core/netns_pool.h"
+#include "sys/file.h"
+
+namespace nacelle::core {
+namespace {
+
+using sys::NetlinkRequest;
+using sys::NetlinkSocket;
+
+constexpr uint32_t loopback_index = 1;
+constexpr int control_number = 3;
+
+Result<in_addr> parse_address(const std::string& text, std::string_view what) {
+  in_addr address{};
+  if (::inet_pton(AF_INET, text.c_str(), &address) == 1) return address;
+  return fail(Kind::Invalid, cat(what, " '", text, "': not an IPv4 address"));
+}
+
+// "02:42:ac:11:00:02" as its six bytes.
+Result<std::string> parse_mac(const std::string& text) {
+  std::string bytes;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto byte = parse_number<uint8_t>(take_until(rest, ':'), 16);
+    if (!byte) break;
+    bytes += static_cast<char>(*byte);
+  }
+  // Six of them, and not a group's address.
+  if (bytes.size() == 6 && text.size() == 17 && (bytes[0] & 1) == 0) return bytes;
+  return fail(Kind::Invalid, cat("MAC address '", text, "': must be six pairs of digits"));
+}
+
+template <class T>
+std::string_view bytes_of(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+std::string attribute(uint16_t type, std::string_view value) {
+  nlattr head{};
+  head.nla_type = type;
+  head.nla_len = static_cast<uint16_t>(sizeof head + value.size());
+  std::string bytes(bytes_of(head));
+  bytes += value;
+  bytes.resize(NLA_ALIGN(bytes.size()));
+  return bytes;
+}
+std::string named(std::string_view name) {
+  std::string with_end(name);
+  with_end += '\0';
+  return with_end;
+}
+
+// A name nothing else has: a pair that is on its way out may keep its own for a while.
+Result<std::string> host_name() {
+  uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != sizeof random)
+    return fail_errno(errno, "getrandom");
+  std::string name = "nv";
+  for (int digit = 0; digit < 12; ++digit, random >>= 4) name += "0123456789abcdef"[random & 15];
+  return name;
+}
+
+Result<> set_up(NetlinkSocket& socket, uint32_t index) {
+  ifinfomsg link{};
+  link.ifi_index = static_cast<int>(index);
+  link.ifi_flags = link.ifi_change = IFF_UP;
+  return socket.change(NetlinkRequest(RTM_SETLINK, 0, link), "setting a link up");
+}
+
+Result<> add_address(NetlinkSocket& socket, uint32_t index, in_addr address, uint8_t prefix_len) {
+  ifaddrmsg fixed{};
+  fixed.ifa_family = AF_INET;
+  fixed.ifa_prefixlen = prefix_len;
+  fixed.ifa_index = index;
+  NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, fixed);
+  request.put(IFA_LOCAL, bytes_of(address)).put(IFA_ADDRESS, bytes_of(address));
+  // The subnet is not on the link: everything goes by the gateway.
+  request.put_number(IFA_FLAGS, uint32_t{IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT});
+  return socket.change(std::move(request), "adding an address");
+}
+
+// To one address (or, without one, to all) by the link, or by the gateway behind it.
+Result<> add_route(NetlinkSocket& socket, uint32_t index, const in_addr* to,
+                   const in_addr* gateway) {
+  rtmsg fixed{};
+  fixed.rtm_family = AF_INET;
+  fixed.rtm_dst_len = to != nullptr ? 32 : 0;
+  fixed.rtm_table = RT_TABLE_MAIN;
+  fixed.rtm_protocol = RTPROT_BOOT;
+  fixed.rtm_scope = gateway != nullptr ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+  fixed.rtm_type = RTN_UNICAST;
+  // An address may still be routed to a pair that is on its way out.
+  NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, fixed);
+  if (to != nullptr) request.put(RTA_DST, bytes_of(*to));
+  if (gateway != nullptr) request.put(RTA_GATEWAY, bytes_of(*gateway));
+  request.put_number(RTA_OIF, index);
+  return socket.change(std::move(request), "adding a route");
+}
+
+// Routing between links is what a routed network is; written only where it is not so yet.
+Result<> allow_forwarding() {
+  constexpr const char* path = "/proc/sys/net/ipv4/ip_forward";
+  const std::string now = TRY(sys::read_file_at(sys::working_directory, path, 16));
+  if (now.starts_with('1')) return {};
+  return sys::write_file_at(sys::working_directory, path, "1");
+}
+
+}  // namespace
+
+std::string mac_of_address(const std::string& address) {
+  in_addr parsed{};
+  if (::inet_pton(AF_INET, address.c_str(), &parsed) != 1) return {};
+  std::string mac = "02:42";
+  for (const unsigned char byte : bytes_of(parsed)) {
+    mac += ':';
+    mac += "0123456789abcdef"[byte >> 4];
+    mac += "0123456789abcdef"[byte & 15];
+  }
+  return mac;
+}
+
+Result<NetnsMaker> NetnsMaker::open() {
+  Fd host = TRY(sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY));
+  return NetnsMaker(std::move(host), TRY(NetlinkSocket::open()));
+}
+
+Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
+  // unshare(2) moves us there; what is to be done inside needs sockets of inside only.
+  if (::unshare(CLONE_NEWNET) != 0) return fail_errno(errno, "unshare of a network namespace");
+  Result<Fd> there = sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY);
+  Result<NetlinkSocket> inside = NetlinkSocket::open();
+  if (::setns(host_.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns to the host");
+  Fd descriptor = TRY(std::move(there));
+  NetlinkSocket socket = TRY(std::move(inside));
+  TRY(set_up(socket, loopback_index));
+  uint32_t index = loopback_index;
+  for (const Interface& each : interfaces) {
+    TRY(connect(each, descriptor, socket, ++index).context([&] {
+      return cat("interface ", each.name, " of network ", each.network);
+    }));
+  }
+  return descriptor;
+}
+
+Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, NetlinkSocket& inside,
+                             uint32_t index) {
+  const in_addr address = TRY(parse_address(interface.address, "address"));
+  const in_addr gateway = TRY(parse_address(interface.gateway, "gateway"));
+  if (interface.prefix_len > 32) return fail(Kind::Invalid, "prefix length: above 32");
+  if (interface.name.empty() || interface.name.size() >= IFNAMSIZ) {
+    return fail(Kind::Invalid, cat("interface name '", interface.name, "': 1 to 15 characters"));
+  }
+  const std::string mac = TRY(parse_mac(interface.mac));
+  if (made_++ == 0) TRY(allow_forwarding().context("net.ipv4.ip_forward"));
+
+  // Both ends in one message, the far one where it is to be, both up.
+  const std::string name = TRY(host_name());
+  ifinfomsg near{};
+  near.ifi_flags = near.ifi_change = IFF_UP;
+  ifinfomsg far = near;
+  far.ifi_index = static_cast<int>(index);
+  std::string peer(bytes_of(far));
+  peer += attribute(IFLA_IFNAME, named(interface.name));
+  peer += attribute(IFLA_ADDRESS, mac);
+  const int there_number = there.get();
+  peer += attribute(IFLA_NET_NS_FD, bytes_of(there_number));
+  if (interface.mtu != 0) peer += attribute(IFLA_MTU, bytes_of(interface.mtu));
+  const std::string info = attribute(IFLA_INFO_KIND, "veth") +
+                           attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer));
+  NetlinkRequest pair(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, near);
+  pair.put_name(IFLA_IFNAME, name).put(IFLA_LINKINFO, info);
+  if (interface.mtu != 0) pair.put_number(IFLA_MTU, interface.mtu);
+  TRY(netlink_.change(std::move(pair), "making a veth pair"));
+
+  const unsigned host_index = ::if_nametoindex(name.c_str());
+  if (host_index == 0) return fail_errno(errno, cat("if_nametoindex ", name));
+  TRY(add_address(netlink_, host_index, gateway, 32));
+  TRY(add_route(netlink_, host_index, &address, nullptr));
+
+  TRY(add_address(inside, index, address, interface.prefix_len));
+  TRY(add_route(inside, index, &gateway, nullptr));
+  // The first interface is the way out.
+  if (index == loopback_index + 1) TRY(add_route(inside, index, nullptr, &gateway));
+  return {};
+}
+
+int netns_maker_main() {
+  Fd control(control_number);
+  Result<NetnsMaker> maker = NetnsMaker::open();
+  std::string buffer(maker_packet_bytes_max, '\0');
+  for (;;) {
+    const ssize_t got = ::recv(control.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return 0;
+    const auto request = codec::flat::decode<MakeRequest>(
+        std::string_view(buffer.data(), static_cast<size_t>(got)), "a request for a namespace");
+    Result<Fd> made = !maker     ? std::unexpected(maker.error())
+                      : !request ? std::unexpected(request.error())
+                                 : maker->make(request->interfaces);
+    MakeReply reply;
+    if (!made) reply = {static_cast<uint8_t>(made.error().kind()), made.error().message()};
+    const std::string bytes = codec::flat::encode(reply);
+
+    iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+    alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (made) {
+      message.msg_control = rights;
+      message.msg_controllen = sizeof rights;
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      const int number = made->get();
+      std::memcpy(CMSG_DATA(header), &number, sizeof number);
+    }
+    if (::sendmsg(control.get(), &message, MSG_NOSIGNAL) < 0) return 1;
+  }
+}
+
+}  // namespace nacelle::core

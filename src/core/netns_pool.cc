@@ -1,0 +1,317 @@
+#include "core/netns_pool.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/text.h"
+#include "codec/flat.h"
+#include "core/netns_maker.h"
+#include "ring/notice.h"
+#include "ring/ops.h"
+#include "sys/process.h"
+
+namespace nacelle::core {
+
+using ring::Task;
+
+namespace {
+
+constexpr const char* pooled_interface_name = "eth0";
+constexpr std::chrono::seconds maker_patience{10};
+
+struct MakerAnswer {
+  Result<Fd> made;
+};
+
+struct Network {
+  PoolRequest settings;          // without its addresses
+  std::set<std::string> known;   // every address the pool was given
+  std::deque<std::string> free;  // the one that was free for longest comes first
+  std::deque<ReadyNamespace> ready;
+  bool refilling = false;
+  bool told_low = false;
+};
+
+}  // namespace
+
+struct NetnsPool::State {
+  State(ring::Loop& loop_in, const Fd& program_in, Handlers handlers_in)
+      : loop(loop_in),
+        program(program_in),
+        handlers(std::move(handlers_in)),
+        background(loop_in, [](const Error&) {}) {}  // who takes next sees the error himself
+
+  ring::Loop& loop;
+  const Fd& program;
+  Handlers handlers;
+  std::map<std::string, Network> networks;               // "": `lo` alone
+  std::set<std::pair<std::string, std::string>> in_use;  // network and address
+  Fd control;                                            // the maker's; empty: none runs
+  Fd maker;
+  bool busy = false;  // one request is with the maker
+  ring::Notice idle;
+  uint64_t waiting = 0;
+  bool closing = false;
+  ring::Scope background;
+
+  Result<> start_maker();
+  void end_maker();
+  Task<Fd> make(std::vector<Interface> interfaces, bool patient);
+  Task<MakerAnswer> ask(std::vector<Interface> interfaces);
+  Result<Interface> complete(const Interface& wanted);
+  void release(const std::vector<Interface>& interfaces);
+  void refill_later(const std::string& name);
+  Task<> refill(std::string name);
+  void tell_if_low(Network& network);
+};
+
+Result<> NetnsPool::State::start_maker() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return fail_errno(errno, "socketpair");
+  }
+  Fd ours(ends[0]);
+  const Fd its(ends[1]);
+  sys::SpawnOptions options;
+  options.program = &program;
+  options.arguments = {"nacelle-core", netns_maker_argument};
+  options.descriptors = {&its};
+  maker = TRY(sys::spawn(options).context("starting the maker of network namespaces"));
+  control = std::move(ours);
+  return {};
+}
+
+// It holds nothing that matters: the next request starts another one.
+void NetnsPool::State::end_maker() {
+  control = Fd();
+  if (!maker) return;
+  (void)sys::kill_process(maker, SIGKILL);
+  (void)sys::reap(maker);
+  maker = Fd();
+}
+
+// An error of the task means that the maker is of no more use; one in the value is its answer.
+Task<MakerAnswer> NetnsPool::State::ask(std::vector<Interface> interfaces) {
+  const std::string request = codec::flat::encode(MakeRequest{std::move(interfaces)});
+  if (request.size() > maker_packet_bytes_max) {
+    co_return MakerAnswer{fail(Kind::Exhausted, "too many network interfaces")};
+  }
+  co_await ring::send(loop, control, request);
+  std::string buffer(maker_packet_bytes_max, '\0');
+  ring::Message answer = co_await ring::receive_message(loop, control, buffer, 1);
+  if (answer.bytes == 0) co_return fail(Kind::Internal, "the maker of network namespaces ended");
+  const auto reply = co_await codec::flat::decode<MakeReply>(
+      std::string_view(buffer).substr(0, answer.bytes), "the maker's answer");
+  if (!reply.error.empty()) {
+    // Its own kinds only: the last one is Internal.
+    const auto kind = std::min(static_cast<Kind>(reply.error_kind), Kind::Internal);
+    co_return MakerAnswer{fail(kind, reply.error)};
+  }
+  if (answer.descriptors.size() != 1) {
+    co_return fail(Kind::Internal, "the maker's answer came without a namespace");
+  }
+  co_return MakerAnswer{std::move(answer.descriptors.front())};
+}
+
+// A start that waits goes before the pool's own wishes.
+Task<Fd> NetnsPool::State::make(std::vector<Interface> interfaces, bool patient) {
+  if (!patient) ++waiting;
+  Result<> turn;
+  while (turn && (busy || (patient && waiting > 0 && !closing))) {
+    turn = co_await as_result(idle.wait());
+  }
+  if (!patient) --waiting;
+  co_await std::move(turn);
+  if (closing) co_return fail(Kind::Cancelled, "the pool is closed");
+  busy = true;
+  Result<Fd> made = fail(Kind::Internal, "");
+  if (Result<> there = control ? Result<>() : start_maker(); !there) {
+    made = std::unexpected(std::move(there).error());
+  } else {
+    Result<MakerAnswer> answer = co_await as_result(
+        with_deadline(loop, ask(std::move(interfaces)), maker_patience, "a network namespace"));
+    if (answer) {
+      made = std::move(answer->made);
+    } else {
+      end_maker();
+      made = std::unexpected(std::move(answer).error());
+    }
+  }
+  busy = false;
+  idle.notify_all();
+  co_return std::move(made);
+}
+
+// An interface with everything that is left to the pool filled in; its address is in use from here.
+Result<Interface> NetnsPool::State::complete(const Interface& wanted) {
+  Interface whole = wanted;
+  if (whole.name.empty()) whole.name = pooled_interface_name;
+  if (const auto found = networks.find(whole.network); found != networks.end()) {
+    Network& network = found->second;
+    if (whole.address.empty()) {
+      if (network.free.empty()) {
+        return fail(Kind::Exhausted, cat("network ", whole.network, ": no address is free"));
+      }
+      whole.address = std::move(network.free.front());
+      network.free.pop_front();
+      tell_if_low(network);
+    } else {
+      std::erase(network.free, whole.address);
+    }
+    if (whole.gateway.empty()) whole.gateway = network.settings.gateway;
+    if (whole.prefix_len == 0) whole.prefix_len = network.settings.prefix_len;
+    if (whole.mtu == 0) whole.mtu = network.settings.mtu;
+  }
+  if (whole.mac.empty()) whole.mac = mac_of_address(whole.address);
+  in_use.emplace(whole.network, whole.address);
+  return whole;
+}
+
+void NetnsPool::State::release(const std::vector<Interface>& interfaces) {
+  for (const Interface& each : interfaces) {
+    in_use.erase({each.network, each.address});
+    const auto network = networks.find(each.network);
+    if (network == networks.end() || !network->second.known.contains(each.address)) continue;
+    network->second.free.push_back(each.address);
+    network->second.told_low = false;
+    refill_later(each.network);
+  }
+}
+
+void NetnsPool::State::tell_if_low(Network& network) {
+  if (network.told_low || network.free.size() >= network.settings.ready) return;
+  network.told_low = true;
+  handlers.low({network.settings.network, static_cast<uint32_t>(network.free.size())});
+}
+
+void NetnsPool::State::refill_later(const std::string& name) {
+  Network& network = networks.find(name)->second;
+  if (network.refilling || closing || network.ready.size() >= network.settings.ready) return;
+  if (!name.empty() && network.free.empty()) return;
+  network.refilling = true;
+  background.start(refill(name));
+}
+
+Task<> NetnsPool::State::refill(std::string name) {
+  Network& network = networks.find(name)->second;
+  Result<> going;
+  while (going && !closing && network.ready.size() < network.settings.ready) {
+    std::vector<Interface> interfaces;
+    if (!name.empty()) {
+      if (network.free.empty()) break;
+      Result<Interface> whole = complete({.network = name, .name = pooled_interface_name});
+      if (!whole) break;
+      interfaces = {*std::move(whole)};
+    }
+    Result<Fd> made = co_await as_result(make(interfaces, true));
+    if (made) {
+      network.ready.push_back({*std::move(made), std::move(interfaces)});
+    } else {
+      network.refilling = true;  // release() must not begin another round
+      release(interfaces);
+      going = std::unexpected(std::move(made).error());
+    }
+  }
+  network.refilling = false;
+  co_await std::move(going);
+}
+
+NetnsPool::NetnsPool(ring::Loop& loop, const Fd& program, Handlers handlers)
+    : state_(std::make_unique<State>(loop, program, std::move(handlers))) {}
+NetnsPool::~NetnsPool() = default;
+
+Result<> NetnsPool::configure(const PoolRequest& request) {
+  Network& network = state_->networks[request.network];
+  network.settings = request;
+  network.settings.addresses.clear();
+  for (const std::string& address : request.addresses) {
+    if (mac_of_address(address).empty()) {
+      return fail(Kind::Invalid, cat("network ", request.network, ": address '", address, "'"));
+    }
+    if (!network.known.insert(address).second) continue;
+    if (!state_->in_use.contains({request.network, address})) network.free.push_back(address);
+  }
+  network.told_low = false;
+  while (network.ready.size() > request.ready) {
+    ReadyNamespace surplus = std::move(network.ready.back());
+    network.ready.pop_back();
+    state_->release(surplus.interfaces);
+  }
+  state_->refill_later(request.network);
+  return {};
+}
+
+Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
+  State& state = *state_;
+  const std::string name = interfaces.empty() ? std::string() : interfaces.front().network;
+  const bool of_pool =
+      interfaces.empty() ||
+      (interfaces.size() == 1 && interfaces[0].address.empty() && interfaces[0].mac.empty() &&
+       (interfaces[0].name.empty() || interfaces[0].name == pooled_interface_name));
+  const auto network = state.networks.find(name);
+  if (of_pool && network != state.networks.end() && !network->second.ready.empty()) {
+    ReadyNamespace taken = std::move(network->second.ready.front());
+    network->second.ready.pop_front();
+    state.refill_later(name);
+    co_return taken;
+  }
+  ReadyNamespace fresh;
+  Result<> complete;
+  for (const Interface& each : interfaces) {
+    Result<Interface> whole = state.complete(each);
+    if (whole) {
+      fresh.interfaces.push_back(*std::move(whole));
+    } else {
+      complete = std::unexpected(std::move(whole).error());
+      break;
+    }
+  }
+  Result<Fd> made = !complete ? Result<Fd>(std::unexpected(complete.error()))
+                              : co_await as_result(state.make(fresh.interfaces, false));
+  if (!made) {
+    state.release(fresh.interfaces);
+    co_return std::unexpected(std::move(made).error());
+  }
+  fresh.descriptor = *std::move(made);
+  if (network != state.networks.end()) state.refill_later(name);
+  co_return fresh;
+}
+
+void NetnsPool::give_back(ReadyNamespace used) {
+  used.descriptor = Fd();
+  state_->release(used.interfaces);
+}
+
+void NetnsPool::adopt(const std::vector<Interface>& in_use) {
+  for (const Interface& each : in_use) {
+    state_->in_use.emplace(each.network, each.address);
+    const auto network = state_->networks.find(each.network);
+    if (network != state_->networks.end()) std::erase(network->second.free, each.address);
+  }
+}
+
+uint64_t NetnsPool::ready() const {
+  uint64_t count = 0;
+  for (const auto& [name, network] : state_->networks) count += network.ready.size();
+  return count;
+}
+
+uint64_t NetnsPool::backlog() const { return state_->waiting + (state_->busy ? 1 : 0); }
+
+Task<> NetnsPool::close() {
+  state_->closing = true;
+  state_->idle.notify_all();
+  state_->background.cancel();
+  co_await state_->background.join();
+  while (state_->busy) co_await state_->idle.wait();
+  state_->networks.clear();
+  state_->end_maker();
+}
+
+}  // namespace nacelle::core
