@@ -41,7 +41,7 @@ Result<oci::Reference> parse_new_name(std::string_view text) {
 Result<int> run_tag(Session& session, const Arguments& arguments) {
   Options options("image tag IMAGE NAME[:TAG]", "Gives an image another name.");
   options.operands(2, 2);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   oci::Reference as = TRY(parse_new_name(parsed.operands[1]));
   image::Images* images = TRY(session.images());
@@ -55,7 +55,7 @@ Result<int> run_image_remove(Session& session, const Arguments& arguments) {
   options
       .flag("force", 'f', force, "Also an image that has several names; what is not there is fine")
       .operands(1, any_number);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   int code = 0;
@@ -79,7 +79,7 @@ Result<int> run_image_prune(Session& session, const Arguments& arguments) {
   options.flag("all", 'a', all, "Remove every image that nothing uses")
       .flag("force", 'f', force, "Do not ask")
       .operands(0, 0);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   const char* warning = all ? "WARNING! This will remove all images that nothing uses."
                             : "WARNING! This will remove all images without a name.";
@@ -101,7 +101,7 @@ Result<int> run_image_verify(Session& session, const Arguments& arguments) {
                   "Checks every blob against its digest, and every unpacked layer.");
   options.flag("repair", 0, repair, "Remove what is damaged, so that a pull brings it again")
       .operands(0, 0);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   const std::vector<image::Finding> findings =

@@ -16,7 +16,7 @@ Result<int> run_image_mount(Session& session, const Arguments& arguments) {
       .flag("writable", 'w', writable,
             "Writes go to a layer of their own, which `image commit` makes an image of")
       .operands(2, 2);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(
@@ -27,7 +27,7 @@ Result<int> run_image_mount(Session& session, const Arguments& arguments) {
 Result<int> run_image_unmount(Session& session, const Arguments& arguments) {
   Options options("image umount DIRECTORY", "Undoes `image mount`, with what was written.");
   options.operands(1, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   TRY(session.loop().run(image::unmount_at(session.loop(), images->store(), parsed.operands[0])));
@@ -42,7 +42,7 @@ Result<int> run_image_commit(Session& session, const Arguments& arguments) {
       .list("change", 'c', commit.changes, "INSTRUCTION", "Apply a Dockerfile instruction")
       .value("message", 'm', commit.message, "TEXT", "Say what was done")
       .operands(1, 2);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.operands.size() == 2) commit.name = TRY(parse_new_name(parsed.operands[1]));
   image::Images* images = TRY(session.images());

@@ -18,7 +18,7 @@ Result<int> run_pull(Session& session, const Arguments& arguments) {
   options.flag("quiet", 'q', quiet, "Print the image's name only")
       .value("platform", 0, platform, "OS/ARCH", "Pull what runs there, not here")
       .operands(1, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
 
   const oci::Reference name = TRY(oci::parse_reference(parsed.operands[0]));
@@ -46,7 +46,7 @@ Result<int> run_push(Session& session, const Arguments& arguments) {
   bool quiet = false;
   Options options("image push [OPTIONS] NAME[:TAG]", "Uploads an image to a registry.");
   options.flag("quiet", 'q', quiet, "Print the image's name only").operands(1, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
 
   const oci::Reference name = TRY(oci::parse_reference(parsed.operands[0]));

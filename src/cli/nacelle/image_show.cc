@@ -256,7 +256,7 @@ Result<int> run_image_list(Session& session, const Arguments& arguments) {
       .value("format", 0, chosen.format, "FORMAT", "table or json")
       .list("filter", 'f', chosen.filters, "KEY=VALUE", "dangling, label or reference")
       .operands(0, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   if (!chosen.format.empty() && chosen.format != "table" && chosen.format != "json") {
     return fail(Kind::Invalid, cat("--format: '", chosen.format, "': must be table or json"));
@@ -297,7 +297,7 @@ Result<int> run_image_list(Session& session, const Arguments& arguments) {
 Result<int> run_image_inspect(Session& session, const Arguments& arguments) {
   Options options("image inspect IMAGE [IMAGE...]", "Shows all that is known of images, as JSON.");
   options.operands(1, any_number);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   Writer json("    ");
@@ -322,7 +322,7 @@ Result<int> run_history(Session& session, const Arguments& arguments) {
   options.flag("no-trunc", 0, no_trunc, "Show instructions in full")
       .flag("quiet", 'q', quiet, "Show ids only")
       .operands(1, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments);
+  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   image::Images* images = TRY(session.images());
   const Details details = TRY(session.loop().run(images->inspect(parsed.operands[0])));

@@ -1,9 +1,11 @@
 // nacelle: what people type. This file is the options before the verb and the table of verbs.
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,55 +17,29 @@
 
 namespace nacelle::cli {
 
-Result<image::Images*> Session::images() {
-  if (images_ == nullptr) {
-    if (::geteuid() != 0) {
-      return fail(Kind::Denied, "must be run as root: rootless use is not supported yet");
-    }
-    loop_ = TRY(ring::Loop::open());
-    images_ = TRY(image::Images::open(*loop_, options_));
-  }
-  return images_.get();
-}
-
 namespace {
 
-constexpr Verb verbs[] = {
-    {"image", run_image, "Manage images"},
-    {"images", run_image_list, "List images"},
-    {"pull", run_pull, "Download an image from a registry"},
-    {"push", run_push, "Upload an image to a registry"},
-    {"save", run_save, "Save images to a tar archive"},
-    {"load", run_load, "Load images from a tar archive"},
-    {"import", run_import, "Make an image of a root file system in a tar archive"},
-    {"tag", run_tag, "Give an image another name"},
-    {"rmi", run_image_remove, "Remove images"},
-    {"history", run_history, "Show what an image was made by"},
-};
-
 void print_usage() {
-  std::string text =
+  const std::string text = cat(
       "usage: nacelle [OPTIONS] VERB ...\n\n"
-      "Builds, ships and runs containers.\n\nverbs:\n";
-  for (const Verb& verb : verbs) {
-    text += cat("  ", verb.name, std::string(10 - verb.name.size(), ' '), verb.summary, '\n');
-  }
-  text +=
+      "Builds, ships and runs containers.\n\n",
+      verbs_help(),
       "\noptions:\n"
-      "      --data-root DIR           where images are kept (default /var/lib/nacelle)\n"
-      "      --insecure-registry HOST  talk to this registry without TLS, or without checking it\n"
-      "      --registry-mirror URL     try this first for what docker.io has\n"
-      "      --certs-dir DIR           authorities and client certificates, as "
-      "/etc/docker/certs.d\n"
-      "      --layer-form FORM         mount layers as directories (default) or erofs images\n"
+      "  -H, --host HOST               the engine (default $NACELLE_HOST, $DOCKER_HOST or\n"
+      "                                unix:///run/nacelle/nacelle.sock, where one is started)\n"
+      "      --data-root DIR           image verbs work on the store here, without an engine\n"
+      "      --insecure-registry HOST  without an engine: a registry without TLS, or unchecked\n"
+      "      --registry-mirror URL     without an engine: try this first for what docker.io has\n"
+      "      --certs-dir DIR           without an engine: authorities and client certificates\n"
+      "      --layer-form FORM         without an engine: directories (default) or erofs images\n"
       "  -v, --version                 print the version\n"
-      "  -h, --help                    print this; `nacelle VERB --help` says more\n";
+      "  -h, --help                    print this; `nacelle VERB --help` says more\n");
   std::fputs(text.c_str(), stdout);
 }
 
 // Options before the verb, and the verb with its own arguments.
 struct CommandLine {
-  image::ImagesOptions images;
+  SessionOptions session;
   Arguments rest;
   bool version = false;
   bool help = false;
@@ -73,11 +49,20 @@ Result<CommandLine> parse_globals(int argc, char** argv) {
   CommandLine line;
   std::string layer_form = "directories";
   Options options("[OPTIONS] VERB ...", "");
-  options.value("data-root", 0, line.images.data_root, "DIR", "")
-      .list("insecure-registry", 0, line.images.registries.insecure_registries, "HOST", "")
-      .list("registry-mirror", 0, line.images.registries.mirrors, "URL", "")
-      .list("certs-dir", 0, line.images.registries.certificate_directories, "DIR", "")
+  image::ImagesOptions& images = line.session.images;
+  std::optional<std::string> data_root, host;
+  bool debug = false;
+  std::string unused, config;
+  options.value("data-root", 0, data_root, "DIR", "")
+      .value("host", 'H', host, "HOST", "")
+      .list("insecure-registry", 0, images.registries.insecure_registries, "HOST", "")
+      .list("registry-mirror", 0, images.registries.mirrors, "URL", "")
+      .list("certs-dir", 0, images.registries.certificate_directories, "DIR", "")
       .value("layer-form", 0, layer_form, "FORM", "")
+      .flag("debug", 'D', debug, "")
+      .value("log-level", 'l', unused, "LEVEL", "")
+      .value("config", 0, config, "DIR", "")
+      .value("context", 'c', unused, "NAME", "")
       .flag("version", 'v', line.version, "")
       .flag("help", 'h', line.help, "")
       .operands(0, any_number);
@@ -86,7 +71,8 @@ Result<CommandLine> parse_globals(int argc, char** argv) {
     // Those that take a value in the next argument; flags and `--name=value` stand alone.
     const std::string_view argument = argv[verb];
     const bool alone = argument.contains('=') || argument == "-v" || argument == "--version" ||
-                       argument == "-h" || argument == "--help";
+                       argument == "-h" || argument == "--help" || argument == "-D" ||
+                       argument == "--debug" || (argument.starts_with("-H") && argument.size() > 2);
     verb += alone ? 1 : 2;
   }
   if (verb > argc) verb = argc;
@@ -99,7 +85,17 @@ Result<CommandLine> parse_globals(int argc, char** argv) {
     return fail(Kind::Invalid,
                 cat("--layer-form: '", layer_form, "': must be directories or erofs"));
   }
-  if (layer_form == "erofs") line.images.layer_form = image::LayerForm::Erofs;
+  if (data_root) {
+    images.data_root = *data_root;
+    line.session.direct = true;
+  }
+  for (const char* name : {"NACELLE_HOST", "DOCKER_HOST"}) {
+    const char* value = ::getenv(name);
+    if (!host && value != nullptr && *value != 0) host = value;
+  }
+  if (host) line.session.host = *host;
+  if (!config.empty()) ::setenv("DOCKER_CONFIG", config.c_str(), 1);
+  if (layer_form == "erofs") images.layer_form = image::LayerForm::Erofs;
   line.rest.assign(argv + verb, argv + argc);
   return line;
 }
@@ -117,17 +113,20 @@ Result<int> run(int argc, char** argv) {
     std::printf("nacelle version %s\n", NACELLE_VERSION);
     return 0;
   }
-  if (line.help || line.rest.empty() || line.rest[0] == "help") {
+  if (line.help || line.rest.empty()) {
     print_usage();
-    return line.help || !line.rest.empty() ? 0 : exit_usage;
+    return line.help ? 0 : exit_usage;
   }
-  const std::string name = line.rest[0];
-  for (const Verb& verb : verbs) {
-    if (verb.name != name) continue;
-    Session session(std::move(line.images));
-    return verb.run(session, Arguments(line.rest.begin() + 1, line.rest.end()));
+  if (line.rest[0] == "help") {
+    if (line.rest.size() == 1) {
+      print_usage();
+      return 0;
+    }
+    line.rest.erase(line.rest.begin());
+    line.rest.push_back("--help");
   }
-  return misunderstood(cat("unknown verb '", name, "'; see nacelle --help"));
+  Session session(std::move(line.session));
+  return run_words(session, line.rest);
 }
 
 // A descriptor or two for each layer of an image, of which there may be 500: more than the 1,024

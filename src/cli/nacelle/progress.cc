@@ -17,14 +17,9 @@ namespace {
 constexpr std::chrono::milliseconds redraw_interval{50};
 constexpr unsigned bar_columns = 50;
 
-bool has_bytes(Progress::Step step) {
-  return step == Progress::Step::Downloading || step == Progress::Step::Extracting ||
-         step == Progress::Step::Pushing;
-}
-
-winsize terminal_size() {
+winsize output_size(FILE* output) {
   winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) size = {};
+  if (::ioctl(::fileno(output), TIOCGWINSZ, &size) != 0) size = {};
   if (size.ws_col == 0) size.ws_col = 80;
   if (size.ws_row < 2) size.ws_row = 24;
   return size;
@@ -52,17 +47,27 @@ ProgressDisplay::Style ProgressDisplay::style_for_output() {
 }
 
 void ProgressDisplay::layer(const Progress& progress) {
+  const bool has_bytes = progress.step == Progress::Step::Downloading ||
+                         progress.step == Progress::Step::Extracting ||
+                         progress.step == Progress::Step::Pushing;
+  line({.id = progress.id,
+        .status = std::string(to_string(progress.step)),
+        .done = has_bytes ? progress.done : 0,
+        .total = has_bytes ? progress.total : 0});
+}
+
+void ProgressDisplay::line(const Line& line) {
   if (style_ == Style::Quiet || style_ == Style::Says) return;
-  auto known = std::ranges::find(layers_, progress.id, &Progress::id);
-  const bool is_new = known == layers_.end();
-  const bool new_step = is_new || known->step != progress.step;
+  auto known = std::ranges::find(lines_, line.id, &Line::id);
+  const bool is_new = known == lines_.end();
+  const bool new_step = is_new || known->status != line.status;
   if (is_new) {
-    layers_.push_back(progress);
+    lines_.push_back(line);
   } else {
-    *known = progress;
+    *known = line;
   }
   if (style_ == Style::Lines) {
-    if (new_step) std::printf("%s: %s\n", progress.id.c_str(), to_string(progress.step).data());
+    if (new_step) std::fprintf(output_, "%s: %s\n", line.id.c_str(), line.status.c_str());
     return;
   }
   changed_ = true;
@@ -75,20 +80,20 @@ void ProgressDisplay::layer(const Progress& progress) {
 void ProgressDisplay::say(std::string_view line) {
   if (style_ == Style::Quiet) return;
   finish();
-  std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
-  std::fflush(stdout);
+  std::fprintf(output_, "%.*s\n", static_cast<int>(line.size()), line.data());
+  std::fflush(output_);
 }
 
 void ProgressDisplay::finish() {
   if (changed_) draw();
   // What is drawn is history from here on: later layers get lines of their own.
   drawn_ = 0;
-  layers_.clear();
+  lines_.clear();
 }
 
-std::string ProgressDisplay::bar(const Progress& progress, unsigned columns) const {
-  std::string line = cat(progress.id, ": ", to_string(progress.step));
-  if (!has_bytes(progress.step)) return line;
+std::string ProgressDisplay::bar(const Line& progress, unsigned columns) const {
+  std::string line = cat(progress.id, ": ", progress.status);
+  if (progress.done == 0 && progress.total == 0) return line;
   const std::string bytes = progress.total == 0
                                 ? human_size(progress.done)
                                 : cat(human_size(progress.done), '/', human_size(progress.total));
@@ -108,17 +113,17 @@ void ProgressDisplay::draw() {
   changed_ = false;
   std::string screen;
   if (drawn_ != 0) screen += cat("\x1b[", drawn_, 'A');
-  const winsize size = terminal_size();
+  const winsize size = output_size(output_);
   // The cursor cannot go up beyond the screen: of very many layers the last ones are shown.
-  const size_t shown = std::min<size_t>(layers_.size(), size.ws_row - 1u);
-  for (size_t each = layers_.size() - shown; each < layers_.size(); ++each) {
-    std::string line = bar(layers_[each], size.ws_col);
+  const size_t shown = std::min<size_t>(lines_.size(), size.ws_row - 1u);
+  for (size_t each = lines_.size() - shown; each < lines_.size(); ++each) {
+    std::string line = bar(lines_[each], size.ws_col);
     if (line.size() >= size.ws_col) line.resize(size.ws_col - 1u);
     screen += cat("\x1b[2K", line, '\n');
   }
   drawn_ = shown;
-  std::fwrite(screen.data(), 1, screen.size(), stdout);
-  std::fflush(stdout);
+  std::fwrite(screen.data(), 1, screen.size(), output_);
+  std::fflush(output_);
 }
 
 }  // namespace nacelle::cli

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,15 @@ class ProgressDisplay final : public image::Observer {
   // Bars on a terminal, lines elsewhere.
   static Style style_for_output();
 
-  explicit ProgressDisplay(Style style) : style_(style) {}
+  explicit ProgressDisplay(Style style, FILE* output = stdout) : style_(style), output_(output) {}
   ~ProgressDisplay() { finish(); }
 
+  // One line's state, by its id: what is being done, and how much of how much in bytes.
+  struct Line {
+    std::string id, status;
+    uint64_t done = 0, total = 0;
+  };
+  void line(const Line& line);
   void layer(const image::Progress& progress) override;
   void say(std::string_view line) override;
   // Draws the last state; the cursor is below it.
@@ -30,11 +37,12 @@ class ProgressDisplay final : public image::Observer {
 
  private:
   void draw();
-  std::string bar(const image::Progress& progress, unsigned columns) const;
+  std::string bar(const Line& line, unsigned columns) const;
 
   Style style_;
-  std::vector<image::Progress> layers_;  // in the order they were first heard of
-  size_t drawn_ = 0;                     // lines of ours on the screen, above the cursor
+  FILE* output_;
+  std::vector<Line> lines_;  // in the order they were first heard of
+  size_t drawn_ = 0;         // lines of ours on the screen, above the cursor
   bool changed_ = false;
   std::chrono::steady_clock::time_point last_{};
 };

@@ -9,10 +9,9 @@
 
 namespace nacelle::cli {
 
-namespace {
-
 // What an image says of itself must not steer the terminal it is shown on.
-std::string printable(std::string text) {
+std::string printable(std::string_view bytes) {
+  std::string text(bytes);
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = ' ';
   }
@@ -24,8 +23,6 @@ size_t width_of(std::string_view text) {
   return static_cast<size_t>(std::ranges::count_if(
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
-
-}  // namespace
 
 std::string table(const std::vector<std::string>& headings,
                   const std::vector<std::vector<std::string>>& rows) {
