@@ -1,0 +1,21 @@
+// Bytes of a request's body into a worker, and out of one into an answer: by a pipe, whose other
+// end the worker reads or writes.
+#pragma once
+
+#include "api/route.h"
+#include "nacelle/fd.h"
+
+namespace nacelle::api {
+
+struct Pipe {
+  Fd read_end, write_end;
+};
+Result<Pipe> open_pipe();
+
+// The whole body; ends when whoever reads the pipe has gone, too. Closes it.
+ring::Task<> body_into_pipe(Call* call, Fd pipe);
+// All that comes as a streamed answer, which begins with the first byte: an error before it can
+// still be told.
+ring::Task<> pipe_into_answer(Call* call, Fd pipe, std::string content_type);
+
+}  // namespace nacelle::api
