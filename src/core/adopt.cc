@@ -27,18 +27,7 @@ void Server::end_begun(const Record& record) {
       (void)sys::kill_process(*pidfd, SIGKILL);
     }
   }
-  // The groups above it that were made with it are not known yet; its own, empty parents go, too.
-  std::vector<std::string> made = record.cgroups_made;
-  if (made.empty()) {
-    for (size_t at = record.cgroup.find('/'); at != std::string::npos;
-         at = record.cgroup.find('/', at + 1)) {
-      const std::string parent = record.cgroup.substr(0, at);
-      if (parent != options_.cgroup_root && parent.size() > options_.cgroup_root.size()) {
-        made.push_back(parent);
-      }
-    }
-  }
-  (void)container::destroy_cgroup(tree_, record.cgroup, made, sys::deadline_in(end_limit));
+  (void)container::destroy_cgroup(tree_, record.cgroup, {}, sys::deadline_in(end_limit));
   records_->remove_begun(record.id);
 }
 

@@ -233,6 +233,8 @@ void Client::State::dispatch(Packet packet) {
     call->outcome = Result<Packet>(std::unexpected(error ? from_reply(*error) : error.error()));
   } else {
     park(call->parking, std::move(packet.descriptors));
+    // Its end is no death: there is to be no other one.
+    if (packet.header.code == ShutdownRequest::code) closing = true;
     call->outcome = Result<Packet>(std::move(packet));
   }
   call->done.notify_all();

@@ -1,4 +1,5 @@
 // What is done to processes that run: signals, freezing, limits, terminals, clients.
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -32,6 +33,25 @@ Result<> signal_everyone(const Fd& group, int signal) {
     TRY(sys::kill_process(pidfd, signal));
   }
   return {};
+}
+
+// Innermost first; what is in use stays.
+void remove_empty_groups(const Fd& group, std::string_view but) {
+  const int again = ::openat(group.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (again < 0) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(again), ::closedir);
+  if (!list) {
+    ::close(again);
+    return;
+  }
+  while (const dirent* entry = ::readdir(list.get())) {
+    const std::string_view name = entry->d_name;
+    if (entry->d_type != DT_DIR || name.starts_with('.') || name == but) continue;
+    if (const auto inner = sys::open_at(group.get(), entry->d_name, O_RDONLY | O_DIRECTORY)) {
+      remove_empty_groups(*inner, {});
+    }
+    ::unlinkat(group.get(), entry->d_name, AT_REMOVEDIR);
+  }
 }
 
 ring::Task<> until_frozen(ring::Loop& loop, const Fd& events, char wanted) {
@@ -202,6 +222,9 @@ ring::Task<Nothing> Server::perform(ShutdownRequest, Exchange& exchange) {
     }
   }
   exchange.after = [this] {
+    if (const auto group = sys::open_cgroup(tree_, options_.cgroup_root)) {
+      remove_empty_groups(*group, "core");
+    }
     life_ = Life::Ending;
     life_changed_.notify_all();
   };

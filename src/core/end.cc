@@ -161,10 +161,8 @@ static ring::Task<> until_empty(ring::Loop& loop, const Fd& events) {
 
 ring::Task<> Server::empty_cgroup(std::shared_ptr<Process> process) {
   const Record& record = process->record;
-  if (sys::remove_empty_cgroup(tree_, record.cgroup)) {
-    sys::remove_made_cgroups(tree_, record.cgroups_made);
-    co_return;
-  }
+  // The groups above it stay for the next one (remove_groups).
+  if (sys::remove_empty_cgroup(tree_, record.cgroup)) co_return;
   {
     auto group = sys::open_cgroup(tree_, record.cgroup);
     if (!group && group.error().error_number() == ENOENT) co_return;
@@ -183,7 +181,6 @@ ring::Task<> Server::empty_cgroup(std::shared_ptr<Process> process) {
     if (turn == turns_max) co_await std::move(removed);
     co_await ring::sleep_for(loop_, std::chrono::milliseconds(5));
   }
-  sys::remove_made_cgroups(tree_, record.cgroups_made);
 }
 
 ring::Task<Nothing> Server::perform(ForgetRequest request, Exchange&) {

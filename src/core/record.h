@@ -25,8 +25,7 @@ struct Record {
   std::string id, exec;
   int32_t pid = 0;
   uint64_t pidfd_inode = 0, start_time = 0;
-  std::string cgroup;                     // path in the tree, of the container
-  std::vector<std::string> cgroups_made;  // to be removed with it
+  std::string cgroup;  // path in the tree, of the container
   uint64_t namespaces = 0;                // CLONE_NEW* that are not core's
   bool user_namespace = false;
   bool terminal = false, has_streams = false;
@@ -44,7 +43,7 @@ struct Record {
   int64_t ended_ns = 0;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, cgroups_made, namespaces,
+    visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, namespaces,
           user_namespace, terminal, has_streams, has_input, stdin_once, hold_for_client, log,
           log_directory, interfaces, own_network, ended, reported, wait_status, status_known,
           oom_kills, ended_ns);

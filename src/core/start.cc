@@ -88,7 +88,7 @@ class Starting {
     launch.reset();  // ends and reaps the child
     Record& record = process_->record;
     if (made_cgroup) {
-      (void)container::destroy_cgroup(server_.tree_, record.cgroup, record.cgroups_made,
+      (void)container::destroy_cgroup(server_.tree_, record.cgroup, {},
                                       sys::deadline_in(undo_limit));
     }
     if (has_network) {
@@ -241,7 +241,6 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   container::ContainerCgroup cgroup =
       co_await container::create_cgroup(tree_, record.cgroup, limits);
   starting.made_cgroup = true;
-  record.cgroups_made = std::move(cgroup.made);
   const uint64_t cgroup_ns = monotonic_ns();
   fault_point("core start cgroup");
 
