@@ -162,6 +162,11 @@ Result<> Journal::finish_flight(size_t left_in_pipe, const WorkPipe& work) {
     time_ns = map_->flight_time_ns;
   } else if (bytes == 0) {
     return commit();
+  } else {
+    // We may be cut off here as well.
+    map_->flight_bytes = bytes;
+    map_->flight_time_ns = time_ns;
+    map_->phase.store(static_cast<uint32_t>(Phase::Reading), std::memory_order_release);
   }
   if (bytes < left_in_pipe || bytes > area_bytes - into.end)
     return fail(Kind::Internal, "a log's journal and the work pipe disagree");

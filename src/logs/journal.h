@@ -71,10 +71,14 @@ class Journal {
   Result<> commit();
 
   std::string_view pending(size_t stream) const;
-  size_t room(size_t stream) const { return area_bytes - state_.areas[stream].end; }
+  // Nothing can be taken before something has been written, or dropped.
+  bool is_full(size_t stream) const {
+    const Area& here = state_.areas[stream];
+    return here.end == area_bytes && here.end - here.begin > here.begin;
+  }
 
   // Moves what is at hand in `source` to the end of the area and commits; 0: nobody can write to
-  // `source` any more. EAGAIN: nothing now. There must be room.
+  // `source` any more. EAGAIN: nothing now. Not when it is full.
   Result<size_t> take(const Fd& source, size_t stream, const WorkPipe& work);
 
   // Gives the memory back, when nothing in it matters.
@@ -87,6 +91,7 @@ class Journal {
   char* area(size_t stream) const;
   Result<> finish_flight(size_t left_in_pipe, const WorkPipe& work);
   Result<> read_from_work(size_t stream, size_t bytes, const WorkPipe& work);
+  size_t room(size_t stream) const { return area_bytes - state_.areas[stream].end; }
   void make_room(size_t stream);
 
   Fd memory_;

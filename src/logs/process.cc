@@ -108,7 +108,7 @@ void Process::look_again() {
 
 void Process::take(Output& output) {
   if (is_finished_ || output.is_over || is_held_up()) return look_again();
-  if (journal_.room(output.index) == 0) drop_pending(output, false);
+  if (journal_.is_full(output.index)) drop_pending(output, false);
   const Result<size_t> taken = journal_.take(output.file, output.index, house_.work());
   if (!taken) return output_failed(output, taken.error());
   if (*taken == 0) {

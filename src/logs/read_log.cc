@@ -84,12 +84,11 @@ void EntryParser::let_go() {
 
 TailFinder::TailFinder(Driver driver, uint64_t wanted) : driver_(driver), wanted_(wanted) {}
 
-bool TailFinder::take(uint64_t offset, std::string_view block, uint64_t file_bytes) {
-  return driver_ == Driver::Local ? take_local(offset, block)
-                                  : take_lines(offset, block, file_bytes);
+bool TailFinder::take(uint64_t offset, std::string_view block) {
+  return driver_ == Driver::Local ? take_local(offset, block) : take_lines(offset, block);
 }
 
-bool TailFinder::take_lines(uint64_t offset, std::string_view block, uint64_t file_bytes) {
+bool TailFinder::take_lines(uint64_t offset, std::string_view block) {
   if (wanted_ == 0) {
     // Behind the last whole line: the rest of one that is being written is still to come.
     const size_t newline = block.rfind('\n');
@@ -113,7 +112,6 @@ bool TailFinder::take_lines(uint64_t offset, std::string_view block, uint64_t fi
     }
     ++count_;
   }
-  (void)file_bytes;
   return true;
 }
 

@@ -43,15 +43,15 @@ class TailFinder {
  public:
   TailFinder(Driver driver, uint64_t wanted);
 
-  // `block` stands at `offset` in a file of `file_bytes`. False: it cannot be read backwards.
-  bool take(uint64_t offset, std::string_view block, uint64_t file_bytes);
+  // `block` stands at `offset`. False: the file cannot be read backwards.
+  bool take(uint64_t offset, std::string_view block);
   bool found() const { return found_; }
   bool is_damaged() const { return is_damaged_; }
   uint64_t offset() const { return offset_; }
   uint64_t count() const { return count_; }  // of entries from there on, or in all
 
  private:
-  bool take_lines(uint64_t offset, std::string_view block, uint64_t file_bytes);
+  bool take_lines(uint64_t offset, std::string_view block);
   bool take_local(uint64_t offset, std::string_view block);
 
   Driver driver_;

@@ -40,6 +40,7 @@ struct LogSource {
   uint64_t inode = 0;
   uint64_t offset = 0;             // the next to be read
   uint64_t end = ~uint64_t{0};     // not beyond
+  uint64_t opened_bytes = 0;       // how long it was when it was opened: its tail is of that
   uint64_t entries_to_skip = 0;    // of a compressed file, which is read from its beginning only
 };
 
@@ -102,7 +103,8 @@ Result<std::optional<LogSource>> DirectoryReader::open_source(const std::string&
   source.file = *std::move(file);
   source.compressed = compressed;
   source.inode = status.st_ino;
-  if (compressed || !what_.follow) source.end = static_cast<uint64_t>(status.st_size);
+  source.opened_bytes = static_cast<uint64_t>(status.st_size);
+  if (compressed || !what_.follow) source.end = source.opened_bytes;
   return std::optional<LogSource>(std::move(source));
 }
 
@@ -175,8 +177,7 @@ void DirectoryReader::writer_is_done() {
 
 // Sets where reading begins, so that no more than `wanted` entries come; how many those are.
 ring::Task<uint64_t> DirectoryReader::tail_of_plain(LogSource& source, uint64_t wanted) {
-  const struct stat status = co_await sys::stat_fd(source.file);
-  const uint64_t size = std::min(static_cast<uint64_t>(status.st_size), source.end);
+  const uint64_t size = source.opened_bytes;
   TailFinder finder(options_.driver, wanted);
   std::string block;
   uint64_t at = size;
@@ -185,7 +186,7 @@ ring::Task<uint64_t> DirectoryReader::tail_of_plain(LogSource& source, uint64_t 
     block.resize(bytes);
     const size_t got = co_await ring::read_at(loop_, source.file, block, at - bytes);
     if (got < bytes) break;  // it is being cut
-    if (!finder.take(at - bytes, block, size)) break;
+    if (!finder.take(at - bytes, block)) break;
     at -= bytes;
   }
   if (finder.is_damaged()) {
@@ -206,8 +207,8 @@ ring::Task<uint64_t> DirectoryReader::count_entries(LogSource& source) {
   if (source.compressed)
     decompressor.emplace(co_await codec::Decompressor::make(codec::Compression::Gzip));
   std::string block, plain;
-  for (uint64_t at = 0; at < source.end;) {
-    block.resize(block_bytes);
+  for (uint64_t at = 0; at < source.opened_bytes;) {
+    block.resize(std::min<uint64_t>(block_bytes, source.opened_bytes - at));
     block.resize(co_await ring::read_at(loop_, source.file, block, at));
     if (block.empty()) break;
     at += block.size();
