@@ -64,7 +64,6 @@ struct Client::State {
   std::map<uint64_t, std::shared_ptr<Call>> calls;
   std::map<std::string, Parked> parked;
   uint64_t last_request = 0;
-  int32_t core_pid = 0;
   bool connected = false;  // and what was parked has been handed back
   bool closing = false;
   ring::Notice connection_changed;
@@ -163,12 +162,7 @@ Task<> Client::State::hand_back_all() {
 }
 
 Task<> Client::State::hand_back() {
-  ListRequest list;
-  const Packet answer = co_await request(ListRequest::code, codec::flat::encode(list), {}, {});
-  const auto known = co_await codec::flat::decode<ListRequest::Reply>(answer.payload, "list");
-  // The same core as before (it closed the connection, say) has everything.
-  if (known.core_pid == core_pid) co_return;
-  core_pid = known.core_pid;
+  // The same core as before takes it as read.
   std::vector<std::string> keys;
   for (const auto& [key, each] : parked) keys.push_back(key);
   for (const std::string& key : keys) {
@@ -309,8 +303,8 @@ Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options,
   co_await state->open_connection();
   state->scope.start(state->serve());
   std::unique_ptr<Client> client(new Client(state));
-  // Whom we are connected to: another core after this one is to be given what is parked. A
-  // connection may be closed at once: one engine at a time.
+  // A connection may be closed at once: one engine at a time. By asking, core knows that nobody has
+  // descriptors for it.
   const auto answer = co_await as_result(
       state->request(ListRequest::code, codec::flat::encode(ListRequest{}), {}, {}));
   Result<ListRequest::Reply> known =
@@ -322,7 +316,6 @@ Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options,
                                   ? Error(Kind::Conflict, "another engine uses this nacelle-core")
                                   : known.error());
   }
-  state->core_pid = known->core_pid;
   state->connected = true;
   co_return client;
 }

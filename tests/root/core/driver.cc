@@ -137,6 +137,7 @@ Fd Driver::root(const Bundle& files) {
 Result<core::StartRequest::Reply> Driver::start(core::StartRequest request, const Bundle& files) {
   const Fd tree = root(files);
   const std::string directory = cat(log_directory, "/", request.id);
+  ::mkdir(log_directory.c_str(), 0700);
   ::mkdir(directory.c_str(), 0700);
   const Fd logs =
       TRY(sys::open_at(sys::working_directory, directory.c_str(), O_RDONLY | O_DIRECTORY));

@@ -183,10 +183,10 @@ TEST_F(CoreTest, the_root_comes_as_a_mount_and_the_hosts_table_does_not_grow) {
 TEST_F(CoreTest, nothing_of_core_is_inherited) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const Bundle files(shell(cat("for i in 3 4 5 6 7 8 9 10 11 12 20 30 50; do "
-                               "[ -e /proc/self/fd/$i ] && exit 1; done; [ \"$(ulimit -n)\" = ",
-                               limit.rlim_cur,
-                               " ] || exit 2; [ \"$(umask)\" = 0022 ] && exit 3; exit 4")));
+  const Bundle files(
+      shell(cat("for i in 3 4 5 6 7 8 9 10 11 12 20 30 50; do "
+                "[ -e /proc/self/fd/$i ] && exit 1; done; [ \"$(ulimit -n)\" = ",
+                limit.rlim_cur, " ] || exit 2; [ \"$(umask)\" = 0022 ] && exit 3; exit 4")));
   const Plan plan = compile(files);
   ASSERT_TRUE(driver().start(1, files, plan));
   const auto end = driver().exited(1);
