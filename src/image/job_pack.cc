@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "codec/json.h"
 #include "codec/tar_writer.h"
+#include "image/job_path.h"
 #include "image/job_stream.h"
 #include "image/jobs.h"
 #include "sys/file.h"
@@ -235,8 +236,30 @@ class Packer {
       : request_(request), output_(output), asker_(asker) {}
 
   Result<uint64_t> pack(const Fd& root) {
-    Fd top = TRY(sys::open_at(root.get(), ".", O_RDONLY | O_DIRECTORY));
-    TRY(enter_directory(std::move(top)));
+    TRY(enter_directory(TRY(sys::open_at(root.get(), ".", O_RDONLY | O_DIRECTORY))));
+    return walk();
+  }
+
+  // A directory and what is in it, with names that begin with `name`.
+  Result<uint64_t> pack_directory(Fd directory, const std::string& name) {
+    path_ = name;
+    TRY(enter_directory(std::move(directory)));
+    return walk();
+  }
+
+  // Anything else, by its name in a directory.
+  Result<uint64_t> pack_one(Fd directory, const std::string& name) {
+    const struct stat status = TRY(sys::stat_fd(directory));
+    levels_.push_back({std::move(directory), identity(status), Listing(), 0});
+    path_ = name;
+    TRY(pack_entry(name.c_str()));
+    return walk();
+  }
+
+ private:
+  bool is_diff() const { return request_.form == PackRequest::Form::Diff; }
+
+  Result<uint64_t> walk() {
     while (!levels_.empty()) {
       // Points into the level: good until a directory is entered.
       const char* name = levels_.back().names.next();
@@ -254,9 +277,6 @@ class Packer {
     TRY(output_.append(header_));
     return entries_;
   }
-
- private:
-  bool is_diff() const { return request_.form == PackRequest::Form::Diff; }
 
   Result<> pack_entry(const char* name) {
     if (is_diff() && std::string_view(name).starts_with(whiteout_prefix)) {
@@ -472,6 +492,27 @@ Result<PackRequest::Reply> pack(const PackRequest& request, const Fd& root, cons
   reply.archive_bytes = totals.archive_bytes;
   fault_point("pack.done");
   return reply;
+}
+
+Result<FileStat> read_path(const ReadPathRequest& request, const Fd& root, const Fd& output,
+                           Asker& asker) {
+  FoundPath found = TRY(find_path(root, request.path));
+  const auto stream = TRY(StreamOutput::open(output, codec::Compression::None));
+  const PackRequest form;
+  const auto packer = std::make_unique<Packer>(form, *stream, asker);
+  if (S_ISDIR(found.stat.mode)) {
+    const std::string name = found.stat.name == "/" ? "." : found.stat.name;
+    // Through the descriptor that was looked at, whatever has that name by now.
+    Fd directory = TRY(sys::open_at(found.file.get(), ".", O_RDONLY | O_DIRECTORY));
+    TRY(packer->pack_directory(std::move(directory), name));
+  } else {
+    const uint64_t entries = TRY(packer->pack_one(std::move(found.parent), found.stat.name));
+    if (entries == 0 && !S_ISSOCK(found.stat.mode)) {
+      return fail(Kind::NotFound, cat("no such file: '", request.path, "'"));
+    }
+  }
+  TRY(stream->finish());
+  return std::move(found.stat);
 }
 
 }  // namespace nacelle::image

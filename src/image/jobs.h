@@ -42,6 +42,13 @@ Result<CopyLayerRequest::Reply> copy_layer(const CopyLayerRequest& request, cons
 Result<ArchiveRequest::Reply> archive(const ArchiveRequest& request, const Fd& root,
                                       const Fd& output, Asker& asker);
 Result<MeasureRequest::Reply> measure(const MeasureRequest& request, const Fd& root, Asker& asker);
+Result<FileStat> stat_path(const StatPathRequest& request, const Fd& root);
+Result<FileStat> read_path(const ReadPathRequest& request, const Fd& root, const Fd& output,
+                           Asker& asker);
+Result<WritePathRequest::Reply> write_path(const WritePathRequest& request, const Fd& root,
+                                           const Fd& input, Asker& asker);
+Result<ChangesRequest::Reply> find_changes(const ChangesRequest& request, const Fd& root,
+                                           const Fd& lower, Asker& asker);
 Result<ParseRequest::Reply> parse(const ParseRequest& request, const Fd& document);
 
 // A registry as one repository's client (job_registry.cc; libcurl stays behind src/http).

@@ -190,6 +190,84 @@ struct MeasureRequest {
   };
 };
 
+// Files in and out of a container, which may change them meanwhile. Paths are absolute as the
+// container sees them: what its links say leads to other places in it and never out of it.
+struct FileStat {
+  std::string name;  // the last component
+  uint64_t size = 0;
+  uint32_t mode = 0;  // st_mode
+  int64_t modified_s = 0;
+  uint32_t modified_ns = 0;
+  std::string link_target;  // of a symbolic link: where it leads, as far as that goes
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(name, size, mode, modified_s, modified_ns, link_target);
+  }
+};
+struct StatPathRequest {
+  static constexpr uint8_t code = 8;
+  std::string path;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(path);
+  }
+  using Reply = FileStat;
+};
+// An archive of one file, or of a directory and all below it, under their own names; "PATH/." is
+// what is in the directory, under ".". Descriptors: where to write.
+struct ReadPathRequest {
+  static constexpr uint8_t code = 9;
+  std::string path;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(path);
+  }
+  using Reply = FileStat;
+};
+// Unpacks an archive into a directory. Descriptors: the archive, plain or compressed.
+struct WritePathRequest {
+  static constexpr uint8_t code = 10;
+  std::string path;
+  bool keep_kinds = false;  // a directory replaces nothing but a directory, and the reverse
+  bool has_owner = false;   // everything gets this owner, whatever the archive says
+  uint32_t uid = 0, gid = 0;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(path, keep_kinds, has_owner, uid, gid);
+  }
+  struct Reply {
+    uint64_t entries = 0, bytes = 0;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(entries, bytes);
+    }
+  };
+};
+
+// What an overlay's upper directory (the worker's root) changes. Descriptors: the merged lower
+// layers, as a mount of their own.
+struct ChangesRequest {
+  static constexpr uint8_t code = 11;
+  template <class Visit>
+  void fields(Visit&) {}
+  enum class What : uint8_t { Modified, Added, Deleted };
+  struct Change {
+    What what = What::Modified;
+    std::string path;  // "/etc/passwd"
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(what, path);
+    }
+  };
+  struct Reply {
+    std::vector<Change> changes;  // by path, parents first
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(changes);
+    }
+  };
+};
+
 // Registry. A worker that talks to one is told where and as whom first, and keeps its connections
 // and tokens for the requests that follow.
 struct RegistryOpenRequest {

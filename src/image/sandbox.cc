@@ -23,6 +23,7 @@
 #include "sys/file.h"
 #include "sys/kernel.h"
 #include "sys/mount_api.h"
+#include "sys/resolve.h"
 
 namespace nacelle::image {
 namespace {
@@ -35,6 +36,7 @@ constexpr uint64_t bit(unsigned capability) { return uint64_t{1} << capability; 
 uint64_t capabilities_of(WorkerKind kind) {
   switch (kind) {
     case WorkerKind::Unpack:
+    case WorkerKind::Files:
       return bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FOWNER) | bit(CAP_FSETID) |
              bit(CAP_MKNOD) | bit(CAP_SETFCAP);
     case WorkerKind::Pack:
@@ -111,15 +113,84 @@ Result<> replace_standard_descriptors() {
 constexpr uint64_t quiet_attributes =
     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME;
 
-// The directory as a mount of its own, not attached anywhere yet. Before the mount namespace is
-// left, since only its own mounts can be cloned.
-Result<Fd> clone_root(const Fd& root, bool read_only) {
-  Fd mount = TRY(sys::clone_mount(root).context("the root"));
+Result<> set_tree_attributes(const Fd& mount, bool read_only, bool whole_tree) {
   // Devices can still be made under nodev, only not opened. The ways of keeping access times are
   // one field, not bits: it is cleared to be set.
-  const uint64_t reading = read_only ? MOUNT_ATTR_RDONLY : 0;
-  TRY(sys::set_mount_attributes(mount, quiet_attributes | reading, MOUNT_ATTR__ATIME, MS_PRIVATE));
+  mount_attr attributes{};
+  attributes.attr_set = quiet_attributes | (read_only ? MOUNT_ATTR_RDONLY : 0);
+  attributes.attr_clr = MOUNT_ATTR__ATIME;
+  attributes.propagation = MS_PRIVATE;
+  const unsigned flags = AT_EMPTY_PATH | (whole_tree ? AT_RECURSIVE : 0);
+  const long set = sys::call(SYS_mount_setattr, mount.get(), static_cast<const char*>(""), flags,
+                             &attributes, sizeof attributes);
+  if (set < 0) return fail_errno(static_cast<int>(-set), "mount_setattr");
+  return {};
+}
+
+// The directory as a mount of its own, not attached anywhere yet. Before the mount namespace is
+// left, since only its own mounts can be cloned.
+Result<Fd> clone_root(const Fd& root, bool read_only, bool whole_tree = false) {
+  const unsigned flags = whole_tree ? AT_RECURSIVE : 0;
+  Fd mount = TRY(sys::clone_mount(root, flags).context("the root"));
+  TRY(set_tree_attributes(mount, read_only, whole_tree));
   return mount;
+}
+
+// What a process has for a root, from inside its mount namespace, where it cannot see us: we are in
+// no pid namespace of its own.
+Result<Fd> clone_root_of_process(const Fd& process, bool read_only, bool whole_tree) {
+  if (::setns(process.get(), CLONE_NEWNS) < 0) return fail_errno(errno, "setns");
+  const Fd root = TRY(sys::open_at(sys::working_directory, "/", O_PATH | O_DIRECTORY));
+  return clone_root(root, read_only, whole_tree);
+}
+
+Result<std::vector<Fd>> clone_mounts(const SandboxOptions& options, bool read_only) {
+  std::vector<Fd> mounts;
+  for (const RootMount& each : options.mounts) {
+    auto source = sys::open_at(sys::working_directory, each.source.c_str(), O_PATH);
+    // What has never been there is not missed.
+    if (!source && source.error().kind() == Kind::NotFound) {
+      mounts.emplace_back();
+      continue;
+    }
+    const Fd opened = TRY(std::move(source));
+    mounts.push_back(TRY(clone_root(opened, read_only || each.read_only, true)));
+  }
+  return mounts;
+}
+
+// Onto places in what is the root now, which someone may have filled with links.
+Result<> attach_mounts(const SandboxOptions& options, const std::vector<Fd>& mounts) {
+  const Fd root = TRY(sys::open_at(sys::working_directory, "/", O_PATH | O_DIRECTORY));
+  const sys::InRoot in_root(root.get());
+  for (size_t i = 0; i < mounts.size(); ++i) {
+    if (!mounts[i]) continue;
+    const char* destination = options.mounts[i].destination.c_str();
+    const struct stat status = TRY(sys::stat_fd(mounts[i]));
+    long place = in_root.open(destination, O_PATH);
+    if (place == -ENOENT) {
+      place = S_ISDIR(status.st_mode) ? in_root.ensure_directory(destination, 0755)
+                                      : in_root.ensure_file(destination, 0644);
+    }
+    // On a read-only root what is missing stays missing: there is nothing to be seen then.
+    if (place == -EROFS) continue;
+    if (place < 0) return fail_errno(static_cast<int>(-place), cat("opening ", destination));
+    const Fd target(static_cast<int>(place));
+    TRY(sys::attach_mount(mounts[i], target).context(destination));
+  }
+  return {};
+}
+
+// The kernel's own file systems are no files of a container's, and writing there changes the host.
+Result<> detach_kernel_mounts() {
+  constexpr int no_follow = 8;  // UMOUNT_NOFOLLOW, which <linux/mount.h> lacks
+  for (const char* path : {"/proc", "/sys", "/dev"}) {
+    const long gone = sys::call(SYS_umount2, path, MNT_DETACH | no_follow);
+    // Not mounted, or not there.
+    if (gone < 0 && gone != -EINVAL && gone != -ENOENT && gone != -ENOTDIR)
+      return fail_errno(static_cast<int>(-gone), cat("umount ", path));
+  }
+  return {};
 }
 
 Result<Fd> make_empty_root() {
@@ -445,7 +516,8 @@ Result<> load_filter(WorkerKind kind) {
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {argument(2, SCMP_CMP_EQ, 0)});
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prctl), {argument(0, SCMP_CMP_EQ, PR_SET_NAME)});
   switch (kind) {
-    case WorkerKind::Unpack: filter.allow(calls_of_unpack); break;
+    case WorkerKind::Unpack:
+    case WorkerKind::Files: filter.allow(calls_of_unpack); break;
     case WorkerKind::Pack: filter.allow(calls_of_pack); break;
     case WorkerKind::Bytes: filter.allow(calls_of_bytes); break;
     case WorkerKind::Registry:
@@ -473,13 +545,14 @@ std::string_view to_string(WorkerKind kind) {
     case WorkerKind::Pack: return "pack";
     case WorkerKind::Bytes: return "bytes";
     case WorkerKind::Registry: return "registry";
+    case WorkerKind::Files: return "files";
   }
   return "?";
 }
 
 std::optional<WorkerKind> parse_worker_kind(std::string_view text) {
-  for (const WorkerKind kind :
-       {WorkerKind::Unpack, WorkerKind::Pack, WorkerKind::Bytes, WorkerKind::Registry}) {
+  for (const WorkerKind kind : {WorkerKind::Unpack, WorkerKind::Pack, WorkerKind::Bytes,
+                                WorkerKind::Registry, WorkerKind::Files}) {
     if (text == to_string(kind)) return kind;
   }
   return std::nullopt;
@@ -489,20 +562,30 @@ Result<Fd> enter_sandbox(SandboxOptions options) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(errno, "no_new_privs");
   TRY(replace_standard_descriptors());
   TRY(raise_oom_score());
+  // As long as /proc is the host's.
+  TRY(set_limits(options));
   const bool has_root = static_cast<bool>(options.root);
   const bool read_only = options.read_only_root || options.kind == WorkerKind::Pack;
-  Fd mount = has_root ? TRY(clone_root(options.root, read_only)) : TRY(make_empty_root());
+  const std::vector<Fd> mounts = TRY(clone_mounts(options, read_only));
+  Fd mount;
   if (!has_root) {
+    mount = TRY(make_empty_root());
     if (options.kind == WorkerKind::Registry) TRY(fill_for_names(mount));
     TRY(sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY, 0, MS_PRIVATE));
+  } else if (options.root_is == RootIs::Directory) {
+    mount = TRY(clone_root(options.root, read_only));
+  } else {
+    const bool whole_tree = options.root_is == RootIs::Process;
+    mount = TRY(clone_root_of_process(options.root, read_only, whole_tree));
   }
   // Here and not in the clone that made us: a network namespace takes the kernel some 0.3 ms, in
   // which a loop that starts workers would stand still.
   const int network = options.kind == WorkerKind::Registry ? 0 : CLONE_NEWNET;
   if (::unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | network) < 0)
     return fail_errno(errno, "unshare");
-  TRY(set_limits(options));
   TRY(pivot_into(mount));
+  TRY(attach_mounts(options, mounts));
+  if (options.root_is == RootIs::Process) TRY(detach_kernel_mounts());
   options.root = Fd();
   mount = Fd();
   Fd root = TRY(sys::open_at(sys::working_directory, "/", O_RDONLY | O_DIRECTORY));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "image/worker.h"
 #include "nacelle/fd.h"
@@ -22,7 +23,7 @@ inline constexpr bool is_sanitized = false;
 inline constexpr bool is_sanitized = false;
 #endif
 
-std::string_view to_string(WorkerKind kind);  // "unpack", "pack", "bytes", "registry"
+std::string_view to_string(WorkerKind kind);  // "unpack", "pack", "bytes", "registry", "files"
 std::optional<WorkerKind> parse_worker_kind(std::string_view text);
 
 // How a worker says that its memory limit was reached: no message can be made then.
@@ -35,6 +36,8 @@ inline constexpr uint64_t open_files_max = 512;
 struct SandboxOptions {
   WorkerKind kind = WorkerKind::Bytes;
   Fd root;  // the directory to become everything there is; empty: nothing is there
+  RootIs root_is = RootIs::Directory;
+  std::vector<RootMount> mounts;
   bool read_only_root = false;  // of a worker for Pack it always is
   uint64_t memory_bytes_max = 0;
   uint64_t cpu_seconds_max = image::cpu_seconds_max;

@@ -126,14 +126,23 @@ Result<Worker> Worker::start(ring::Loop& loop, const WorkerOptions& options) {
   spawn.arguments = {"nacelle-worker", std::string(to_string(options.kind)),
                      cat(options.memory_bytes_max),
                      options.read_only_root ? "read-only" : "read-write"};
+  if (options.root_is != RootIs::Directory || !options.mounts.empty()) {
+    spawn.arguments.push_back(cat(static_cast<int>(options.root_is)));
+    for (const RootMount& mount : options.mounts) {
+      spawn.arguments.push_back(mount.source);
+      spawn.arguments.push_back(mount.destination);
+      spawn.arguments.emplace_back(mount.read_only ? "ro" : "rw");
+    }
+  }
   if (const char* fault = std::getenv("NACELLE_WORKER_FAULT"))
     spawn.environment.push_back(cat("NACELLE_WORKER_FAULT=", std::string_view(fault)));
   spawn.descriptors.push_back(&other_end);
   if (options.root != nullptr) {
     const struct stat status = TRY(sys::stat_fd(*options.root));
-    if (!S_ISDIR(status.st_mode))
+    const bool is_directory = options.root_is == RootIs::Directory;
+    if (is_directory && !S_ISDIR(status.st_mode))
       return fail(Kind::Invalid, "nacelle-worker: its root is not a directory");
-    state->root_device = status.st_dev;
+    if (is_directory) state->root_device = status.st_dev;
     spawn.descriptors.push_back(options.root);
   }
   spawn.namespaces = CLONE_NEWPID;  // the others it makes itself

@@ -31,12 +31,28 @@ enum class WorkerKind : uint8_t {
   Pack,      // reads any file, and trusted.* attributes
   Bytes,     // load, copy_layer, archive, parse: no capability at all
   Registry,  // the caller's network; no capability, no root but what TLS and name look-up need
+  Files,     // as Unpack, but reads as well: files in and out of a container
+};
+
+// What WorkerOptions::root is a descriptor of.
+enum class RootIs : uint8_t {
+  Directory,    // alone, without what is mounted below it
+  Process,      // a pidfd: all that process sees for files, but procfs, sysfs and devices
+  ProcessRoot,  // a pidfd: the file system it has for a root, without what is mounted below it
+};
+
+// What the worker mounts below its root: a directory or file of the host's.
+struct RootMount {
+  std::string source, destination;  // absolute; the destination is made if it is missing
+  bool read_only = false;
 };
 
 struct WorkerOptions {
   WorkerKind kind = WorkerKind::Bytes;
-  const Fd* root = nullptr;     // a directory; none: an empty file system
-  bool read_only_root = false;  // for Pack it always is
+  const Fd* root = nullptr;  // a directory; none: an empty file system
+  RootIs root_is = RootIs::Directory;
+  std::vector<RootMount> mounts;  // outer ones first
+  bool read_only_root = false;    // for Pack it always is
   uint64_t memory_bytes_max = 64u << 20;
   // A worker that says nothing for so long (they report progress) is ended: Unavailable.
   std::chrono::seconds silence_max{120};

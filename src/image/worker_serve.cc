@@ -95,6 +95,22 @@ class Server {
         return job<MeasureRequest>(packet, WorkerKind::Pack, 0, [this](const auto& request) {
           return measure(request, root_, asker_);
         });
+      case StatPathRequest::code:
+        return job<StatPathRequest>(packet, WorkerKind::Files, 0, [this](const auto& request) {
+          return stat_path(request, root_);
+        });
+      case ReadPathRequest::code:
+        return job<ReadPathRequest>(packet, WorkerKind::Files, 1, [this](const auto& request) {
+          return read_path(request, root_, fd(0), asker_);
+        });
+      case WritePathRequest::code:
+        return job<WritePathRequest>(packet, WorkerKind::Files, 1, [this](const auto& request) {
+          return write_path(request, root_, fd(0), asker_);
+        });
+      case ChangesRequest::code:
+        return job<ChangesRequest>(packet, WorkerKind::Pack, 1, [this](const auto& request) {
+          return find_changes(request, root_, fd(0), asker_);
+        });
       case RegistryOpenRequest::code:
         return job<RegistryOpenRequest>(packet, WorkerKind::Registry, 0,
                                         [this](const auto& request) { return open(request); });
@@ -196,9 +212,29 @@ int refuse_requests(const Fd& socket, Error error) {
 
 }  // namespace
 
+namespace {
+
+// What follows the first arguments: of which kind the root is, and mounts, three words each.
+bool read_root(int argc, char** argv, SandboxOptions& options) {
+  constexpr int kind_at = 4, words_per_mount = 3;
+  if (argc <= kind_at) return true;
+  const auto kind = parse_number<unsigned>(argv[kind_at]);
+  if (!kind || *kind > static_cast<unsigned>(RootIs::ProcessRoot)) return false;
+  options.root_is = static_cast<RootIs>(*kind);
+  if ((argc - kind_at - 1) % words_per_mount != 0) return false;
+  for (int at = kind_at + 1; at < argc; at += words_per_mount) {
+    options.mounts.push_back({.source = argv[at],
+                              .destination = argv[at + 1],
+                              .read_only = std::string_view(argv[at + 2]) == "ro"});
+  }
+  return true;
+}
+
+}  // namespace
+
 int serve(int argc, char** argv) {
   struct stat status;
-  const bool is_ours = argc == 4 && ::fstat(socket_number, &status) == 0 &&
+  const bool is_ours = argc >= 4 && ::fstat(socket_number, &status) == 0 &&
                        S_ISSOCK(status.st_mode) && parse_worker_kind(argv[1]);
   const auto memory = is_ours ? parse_number<uint64_t>(argv[2]) : std::nullopt;
   if (!memory) {
@@ -210,8 +246,11 @@ int serve(int argc, char** argv) {
   const Fd socket(socket_number);
   SandboxOptions options{.kind = *parse_worker_kind(argv[1]),
                          .root = ::fstat(root_number, &status) == 0 ? Fd(root_number) : Fd(),
+                         .root_is = RootIs::Directory,
+                         .mounts = {},
                          .read_only_root = std::string_view(argv[3]) == "read-only",
                          .memory_bytes_max = *memory};
+  if (!read_root(argc, argv, options)) return 2;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   sigset_t none;
   sigemptyset(&none);
