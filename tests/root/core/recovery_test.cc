@@ -355,11 +355,12 @@ TEST_F(RecoveryTest, core_is_replaced_under_load_and_no_end_is_lost) {
 // killed at each place of another one's life; then both are brought to their ends.
 TEST_F(RecoveryTest, killed_at_any_place_it_leaves_nothing_and_loses_nothing) {
   const char* const places[] = {
-      "core start reserved", "core start begun",    "core start cgroup",    "core start cloned",
-      "core start written",  "core start executed", "core start published", "core reply",
-      "core exit seen",      "core exit reaped",    "core exit drained",    "core exit told",
-      "core forget begun",   "core forget emptied", "core forget removed",  "core forget done",
-      "core exec reserved",  "core exec cloned",    "core exec executed",   "core exec published",
+      "core start reserved",  "core start begun",    "core start cgroup",    "core start cloned",
+      "core start written",   "core start executed", "core start published", "core reply",
+      "core exit seen",       "core exit reaped",    "core exit drained",    "core exit told",
+      "core forget begun",    "core forget removed", "core forget done",     "core exec reserved",
+      "core exec cloned",     "core exec executed",  "core exec published",  "core upgrade checked",
+      "core upgrade written",
   };
   const Bundle waiting(shell("read x; exit 9"));
   const Plan waiting_plan = compile(waiting);
@@ -389,6 +390,10 @@ TEST_F(RecoveryTest, killed_at_any_place_it_leaves_nothing_and_loses_nothing) {
       exec.exec = "e1";
       exec.args = {"/bin/true"};
       (void)driver().call(exec);
+    } else if (std::string_view(place).starts_with("core upgrade")) {
+      core::UpgradeRequest upgrade;
+      upgrade.program = NACELLE_PROGRAMS "/nacelle-core";
+      (void)driver().call(upgrade);
     } else {
       const auto reply = driver().start(2, quick, quick_plan);
       if (reply) {
