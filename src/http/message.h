@@ -1,6 +1,7 @@
 // HTTP/1.1 heads and bodies, parsed as bytes come and without a descriptor in sight: the only door
 // to llhttp. Everything is bounded, and what two readers could understand differently (RFC 9112
-// section 11.2: both lengths, a repeated Content-Length, odd chunk lines, obs-fold, NUL) is refused.
+// section 11.2: both lengths, a repeated Content-Length, odd chunk lines, obs-fold, NUL) is
+// refused.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,8 @@ struct MessageLimits {
 };
 
 using Headers = std::vector<std::pair<std::string, std::string>>;  // names in lower case
-// The value of the only header of this name; nothing when there is none.
+// The value of the first header of this name; nothing when there is none. (Two of a kind that must
+// be one are refused by the Parser.)
 const std::string* find_header(const Headers& headers, std::string_view lower_case_name);
 
 struct RequestHead {
@@ -46,6 +48,7 @@ struct ResponseHead {
   std::optional<uint64_t> content_length;
   bool chunked = false;
   bool keep_alive = true;
+  bool until_close = false;  // the body ends with the connection
 };
 
 // Feed bytes; take what came out. One Parser serves all messages of a connection, one by one.
@@ -58,8 +61,9 @@ class Parser {
   Parser& operator=(Parser&&) noexcept;
 
   // How many of `bytes` were taken. Stops behind a head (so that the caller can look before the
-  // body comes) and behind the end of a message. Body bytes go to `body`, dechunked; it is given
-  // only what it can hold (`body_room`). Invalid: answer 400 and close.
+  // body comes) and behind the end of a message; a head without a body is both. Body bytes are
+  // appended to `body`, dechunked; no more than `body_room`, and without room nothing of a body is
+  // taken. Invalid: answer 400 and close. Exhausted: 431.
   struct Step {
     size_t taken = 0;
     bool head_done = false;

@@ -47,8 +47,10 @@ class StreamClient {
     std::string early_bytes;
   };
   Taken take_over();
-  // To be polled: readable when read() would not wait long.
+  // To be polled: readable when read() would not wait long. What has come already is not seen
+  // there: ask ready() first, which says that read() has something to return, if only the end.
   int descriptor() const;
+  bool ready() const;
 
   struct State;
 
