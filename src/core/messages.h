@@ -18,8 +18,8 @@ struct Header {
   static constexpr uint16_t version_value = 1;
   uint32_t magic = magic_value;
   uint16_t version = version_value;
-  uint8_t kind = 0;  // Kind
-  uint8_t code = 0;  // which message
+  uint8_t kind = 0;      // Kind
+  uint8_t code = 0;      // which message
   uint64_t request = 0;  // a reply has its request's number; events have 0
   uint64_t length = 0;   // of the payload, wherever it is
 };
@@ -32,13 +32,13 @@ inline constexpr size_t descriptors_max = 8;
 
 // A network interface to be made in a container's own network namespace.
 struct Interface {
-  std::string network;     // whose pool it may come from (PoolRequest)
-  std::string name;        // in the container: "eth0"
-  std::string address;     // "172.17.0.2"; empty: one of the pool's
+  std::string network;  // whose pool it may come from (PoolRequest)
+  std::string name;     // in the container: "eth0"
+  std::string address;  // "172.17.0.2"; empty: one of the pool's
   uint8_t prefix_len = 0;
-  std::string gateway;     // the address of the host's end
-  std::string mac;         // empty: made from the address, as Docker does
-  uint32_t mtu = 0;        // 0: the kernel's
+  std::string gateway;  // the address of the host's end
+  std::string mac;      // empty: made from the address, as Docker does
+  uint32_t mtu = 0;     // 0: the kernel's
   template <class Visit>
   void fields(Visit& visit) {
     visit(network, name, address, prefix_len, gateway, mac, mtu);
@@ -80,10 +80,11 @@ struct StartRequest {
   // Containers whose namespaces are joined: CLONE_NEW* and the container's id.
   std::vector<std::pair<uint64_t, std::string>> joined;
   bool traced = false;
+  bool has_client = false;  // nothing is read of its output until an AttachRequest has come
   template <class Visit>
   void fields(Visit& visit) {
     visit(id, plan, cgroup_path, cgroup_plan, terminal, open_stdin, stdin_once, height, width, log,
-          network, network_of, interfaces, joined, traced);
+          network, network_of, interfaces, joined, traced, has_client);
   }
   struct Reply {
     int32_t pid = 0;
@@ -247,7 +248,7 @@ struct ListRequest {
   struct Reply {
     int32_t core_pid = 0;
     std::string version;
-    uint64_t stalls = 0;          // turns of the loop above 5 ms
+    uint64_t stalls = 0;  // turns of the loop above 5 ms
     uint64_t longest_stall_us = 0;
     uint64_t pool_ready = 0, janitor_backlog = 0;
     std::string log_worker_error;
@@ -261,8 +262,8 @@ struct ListRequest {
 };
 
 // Gives a new core what was parked of a container that its predecessor started. Descriptors as in
-// StartRequest::Reply. NotFound: core has no state of it (its files are gone). `open_stdin`: standard
-// input is among them. The client (client.h) does all of this by itself.
+// StartRequest::Reply. NotFound: core has no state of it (its files are gone). `open_stdin`:
+// standard input is among them. The client (client.h) does all of this by itself.
 struct ParkedRequest {
   static constexpr uint8_t code = 11;
   std::string id, exec;

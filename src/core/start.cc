@@ -186,6 +186,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   record.has_streams = true;
   record.has_input = request.open_stdin;
   record.stdin_once = request.stdin_once;
+  record.hold_for_client = request.has_client;
   record.log = std::move(request.log);
   record.user_namespace = (header.flags & container::plan_user_namespace) != 0;
   if (exchange.descriptors.size() > 1) {

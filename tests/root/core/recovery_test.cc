@@ -167,6 +167,20 @@ TEST_F(RecoveryTest, an_execs_output_waits_for_its_client) {
   EXPECT_EQ(WEXITSTATUS(end->wait_status), 2);
 }
 
+TEST_F(RecoveryTest, a_containers_output_waits_for_a_client_that_is_to_come) {
+  connect();
+  const Bundle files(shell("echo hello; exit 2"));
+  core::StartRequest request = driver().request(1, compile(files));
+  request.has_client = true;
+  ASSERT_TRUE(driver().start(request, files));
+  const timespec pause{0, 50'000'000};
+  ::nanosleep(&pause, nullptr);
+  const Fd client = attach(1, {}, false);
+  EXPECT_EQ(read_to_end(client), "hello\n");
+  ASSERT_TRUE(driver().exited(1));
+  EXPECT_NE(log_of(1).find("hello"), std::string::npos);
+}
+
 TEST_F(RecoveryTest, an_exec_with_a_terminal) {
   connect();
   const Bundle files(Config::docker_like().args({"/bin/sleep", "1000"}));

@@ -185,7 +185,7 @@ TEST(Record, comes_back_as_it_was_and_damaged_ones_do_not) {
   record.exec = "e1";
   record.pid = 7;
   record.cgroup = "engine/x";
-  record.interfaces.push_back({.network = "bridge", .name = "eth0", .address = "172.17.0.2"});
+  record.interfaces.emplace_back().address = "172.17.0.2";
   const std::string bytes = codec::flat::encode(record);
   const auto back = decode_record(bytes);
   ASSERT_TRUE(back) << back.error().message();
