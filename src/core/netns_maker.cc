@@ -1,12 +1,15 @@
 #include "core/netns_maker.h"
 
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -114,6 +117,19 @@ Result<> add_route(NetlinkSocket& socket, uint32_t index, const in_addr* to,
   return socket.change(std::move(request), "adding a route");
 }
 
+// The end that came up first has no carrier until the other is up, and then drops what it is to
+// send until a worker of the kernel has seen that, up to a second later. Being asked for its state
+// makes it look at once.
+Result<> wait_for_carrier(const Fd& socket, const std::string& name) {
+  ethtool_value link{};
+  link.cmd = ETHTOOL_GLINK;
+  ifreq request{};
+  name.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  request.ifr_data = reinterpret_cast<char*>(&link);
+  if (::ioctl(socket.get(), SIOCETHTOOL, &request) == 0) return {};
+  return fail_errno(errno, "ETHTOOL_GLINK");
+}
+
 // Routing between links is what a routed network is; written only where it is not so yet.
 Result<> allow_forwarding() {
   constexpr const char* path = "/proc/sys/net/ipv4/ip_forward";
@@ -138,7 +154,9 @@ std::string mac_of_address(const std::string& address) {
 
 Result<NetnsMaker> NetnsMaker::open() {
   Fd host = TRY(sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY));
-  return NetnsMaker(std::move(host), TRY(NetlinkSocket::open()));
+  Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno(errno, "socket");
+  return NetnsMaker(std::move(host), TRY(NetlinkSocket::open()), std::move(socket));
 }
 
 Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
@@ -170,11 +188,10 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
   const std::string mac = TRY(parse_mac(interface.mac));
   if (made_++ == 0) TRY(allow_forwarding().context("net.ipv4.ip_forward"));
 
-  // Both ends in one message, the far one where it is to be, both up.
+  // Both ends in one message, the far one where it is to be. Neither can be up before both are
+  // there.
   const std::string name = TRY(host_name());
-  ifinfomsg near{};
-  near.ifi_flags = near.ifi_change = IFF_UP;
-  ifinfomsg far = near;
+  ifinfomsg far{};
   far.ifi_index = static_cast<int>(index);
   std::string peer(bytes_of(far));
   peer += attribute(IFLA_IFNAME, named(interface.name));
@@ -184,16 +201,18 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
   if (interface.mtu != 0) peer += attribute(IFLA_MTU, bytes_of(interface.mtu));
   const std::string info = attribute(IFLA_INFO_KIND, "veth") +
                            attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer));
-  NetlinkRequest pair(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, near);
+  NetlinkRequest pair(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   pair.put_name(IFLA_IFNAME, name).put(IFLA_LINKINFO, info);
   if (interface.mtu != 0) pair.put_number(IFLA_MTU, interface.mtu);
   TRY(netlink_.change(std::move(pair), "making a veth pair"));
 
   const unsigned host_index = ::if_nametoindex(name.c_str());
   if (host_index == 0) return fail_errno(errno, cat("if_nametoindex ", name));
+  TRY(set_up(netlink_, host_index));
   TRY(add_address(netlink_, host_index, gateway, 32));
   TRY(add_route(netlink_, host_index, &address, nullptr));
-
+  TRY(set_up(inside, index));
+  TRY(wait_for_carrier(any_socket_, name));
   TRY(add_address(inside, index, address, interface.prefix_len));
   TRY(add_route(inside, index, &gateway, nullptr));
   // The first interface is the way out.

@@ -38,13 +38,14 @@ class NetnsMaker {
   Result<Fd> make(const std::vector<Interface>& interfaces);
 
  private:
-  NetnsMaker(Fd host, sys::NetlinkSocket netlink)
-      : host_(std::move(host)), netlink_(std::move(netlink)) {}
+  NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
+      : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
   Result<> connect(const Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
                    uint32_t index);
 
   Fd host_;
   sys::NetlinkSocket netlink_;
+  Fd any_socket_;  // for ioctl(2) on links of the host
   uint32_t made_ = 0;
 };
 
