@@ -179,7 +179,14 @@ ring::Task<> restart(Call& call) {
 }
 
 ring::Task<> kill(Call& call) {
-  co_await call.engine.containers->kill(container_of(call), std::string(call.http.query("signal")));
+  constexpr std::string_view attempt = "cannot kill container: ";
+  std::string signal(call.http.query("signal"));
+  Result<> killed =
+      co_await as_result(call.engine.containers->kill(container_of(call), std::move(signal)));
+  if (!killed && !killed.error().message().starts_with(attempt)) {
+    killed.error().add_context(cat(attempt, container_of(call)));
+  }
+  co_await std::move(killed);
   co_await no_content(call);
 }
 
@@ -216,7 +223,11 @@ ring::Task<> prune(Call& call) {
 ring::Task<> resize(Call& call) {
   const unsigned height = co_await read_console_size(call.http.query("h"), "height");
   const unsigned width = co_await read_console_size(call.http.query("w"), "width");
-  co_await call.engine.containers->resize(container_of(call), height, width);
+  const Container* container = co_await call.engine.containers->find(container_of(call));
+  // Without a terminal there is nothing to be done, and nothing wrong.
+  if (container->config.tty || !counts_as_running(container->state.phase)) {
+    co_await call.engine.containers->resize(container_of(call), height, width);
+  }
   co_await no_content(call, 200);
 }
 

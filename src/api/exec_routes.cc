@@ -1,4 +1,5 @@
 // Processes beside a container's own: made, started on a connection or without one, looked at.
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -8,6 +9,8 @@
 #include "base/text.h"
 #include "codec/json_writer.h"
 #include "engine/container_text.h"
+#include "nacelle/loop.h"
+#include "sys/file.h"
 
 namespace nacelle::api {
 namespace {
@@ -86,7 +89,32 @@ std::string exec_json(const engine::Exec& exec) {
   return std::move(json).take();
 }
 
+// What state a process is in ("R", "S", "Z"); 0 where there is none.
+char process_state(int pid) {
+  const std::string path = cat("/proc/", pid, "/stat");
+  const auto text = sys::read_file_at(sys::working_directory, path.c_str(), 4096);
+  const size_t name_end = text ? text->rfind(") ") : std::string::npos;
+  return name_end == std::string::npos || name_end + 2 >= text->size() ? 0 : (*text)[name_end + 2];
+}
+
+bool has_ended_untold(const engine::Exec& exec) {
+  if (!exec.running || exec.pid <= 0) return false;
+  const char state = process_state(exec.pid);
+  return state == 0 || state == 'Z' || state == 'X';
+}
+
+// A client's stream ends when the process has, and the client asks for the exit code at once: it is
+// on its way then.
+ring::Task<> wait_for_exit_code(Call& call) {
+  constexpr int turns_max = 2000;
+  for (int turn = 0; turn < turns_max; ++turn) {
+    if (!has_ended_untold(*co_await find_exec(call))) co_return;
+    co_await ring::sleep_for(call.engine.loop, std::chrono::milliseconds(1));
+  }
+}
+
 ring::Task<> inspect(Call& call) {
+  co_await wait_for_exit_code(call);
   const engine::Exec* exec = co_await find_exec(call);
   const std::string text = exec_json(*exec);
   co_await reply_json(call, 200, text);

@@ -231,6 +231,7 @@ Result<Filters> parse_filters(std::string_view text) {
   Filters filters;
   if (text.empty()) return filters;
   const auto document = TRY(codec::json::Document::parse(text));
+  if (document.root().type() == Type::Null) return filters;
   for (const auto [key, value] : TRY(document.root().object())) {
     std::vector<std::string>& into = filters[TRY(key.string())];
     for (std::string& each : TRY(read_filter_values(value))) {

@@ -168,7 +168,7 @@ TEST(ApiFilters, come_in_two_forms) {
   EXPECT_EQ((*both)["label"], (Values{"a=b", "c"}));
   // A key counts whatever its value says.
   EXPECT_EQ((*both)["status"], (Values{"running", "dead"}));
-  for (const char* empty : {"", "{}"}) {
+  for (const char* empty : {"", "{}", "null"}) {
     const auto none = read_filters(empty, {"label"});
     ASSERT_TRUE(none) << empty;
     EXPECT_TRUE(none->empty()) << empty;
