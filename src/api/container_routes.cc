@@ -1,5 +1,7 @@
 // Containers: made, looked at, started, stopped, changed and removed. What streams is in
 // container_streams.cc.
+#include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,24 +51,59 @@ void write_warnings(Writer& json, const std::vector<std::string>& warnings) {
 
 // Looking ----------------------------------------------------------------------------------------
 
-ring::Task<> list(Call& call) {
-  const std::vector<Container*> chosen = co_await chosen_containers(call);
+// The text of those of `ids` that are still there, with commas between them.
+ring::Task<std::string> summaries(Call& call, std::span<const std::string> ids, bool with_sizes) {
   const int64_t now_ns = engine::now_ns();
   Writer json;
   json.begin_array();
-  if (!call.flag("size")) {
-    for (const Container* each : chosen) write_summary(json, *each, {}, now_ns);
-  } else {
-    // Whoever goes while others are measured is left out.
-    std::vector<std::string> ids;
-    for (const Container* each : chosen) ids.push_back(each->id);
-    for (const std::string& id : ids) {
-      const auto sizes = co_await as_result(call.engine.containers->sizes(id));
-      const auto container = co_await as_result(call.engine.containers->find(id));
-      if (!container) continue;
-      write_summary(json, **container, sizes ? Sizes(*sizes) : Sizes(), now_ns);
+  for (const std::string& id : ids) {
+    Sizes sizes;
+    if (with_sizes) {
+      const auto measured = co_await as_result(call.engine.containers->sizes(id));
+      if (measured) sizes = *measured;
     }
+    const auto container = co_await as_result(call.engine.containers->find(id));
+    if (container) write_summary(json, **container, sizes, now_ns);
   }
+  json.end_array();
+  const std::string text = std::move(json).take();
+  co_return text.substr(1, text.size() - 2);
+}
+
+// Thousands are not one turn of the loop: they are told piece by piece.
+ring::Task<> list_in_pieces(Call& call, std::vector<std::string> ids, bool with_sizes) {
+  constexpr size_t piece_max = 64;
+  co_await call.http.begin(200, "application/json");
+  std::string out = "[";
+  for (size_t at = 0; at < ids.size(); at += piece_max) {
+    const std::span<const std::string> piece =
+        std::span(ids).subspan(at, std::min(piece_max, ids.size() - at));
+    const std::string text = co_await summaries(call, piece, with_sizes);
+    if (text.empty()) continue;
+    if (out != "[") out = ",";
+    out += text;
+    co_await call.http.write(out);
+  }
+  // Of a list whose containers have all gone meanwhile nothing has been sent yet.
+  co_await call.http.write(out == "[" ? "[]\n" : "]\n");
+  co_await call.http.end();
+}
+
+ring::Task<> list(Call& call) {
+  constexpr size_t at_once_max = 64;
+  const std::vector<Container*> chosen = co_await chosen_containers(call);
+  const bool with_sizes = call.flag("size");
+  if (with_sizes || chosen.size() > at_once_max) {
+    std::vector<std::string> ids;
+    ids.reserve(chosen.size());
+    for (const Container* each : chosen) ids.push_back(each->id);
+    co_await list_in_pieces(call, std::move(ids), with_sizes);
+    co_return;
+  }
+  const int64_t now_ns = engine::now_ns();
+  Writer json;
+  json.begin_array();
+  for (const Container* each : chosen) write_summary(json, *each, {}, now_ns);
   json.end_array();
   co_await reply_json(call, 200, std::move(json).take());
 }

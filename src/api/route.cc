@@ -138,6 +138,7 @@ std::string quoted(std::string_view text) {
 }
 
 int status_of(const Error& error) {
+  if (error.message() == "request body too large") return 413;  // http/server.h
   switch (error.kind()) {
     case Kind::Invalid: return 400;
     case Kind::NotFound: return 404;

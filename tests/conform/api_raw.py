@@ -432,6 +432,16 @@ def the_list_has_dockers_shape():
 
 
 @test
+def a_long_list_is_whole():
+    ids = [container(f"many{i}", ["true"]) for i in range(150)]
+    for query in ("all=1", "all=1&size=1", "limit=149"):
+        found = [each["Id"] for each in parsed(call("GET", f"/containers/json?{query}"))]
+        assert found == ids[::-1][: len(found)] and len(found) >= 149, (query, len(found))
+    gone = parsed(call("POST", "/containers/prune"))["ContainersDeleted"]
+    assert sorted(gone) == sorted(ids), len(gone)
+
+
+@test
 def versions_and_pages():
     for target, wanted in {
         "/_ping": 200, "/v1.24/_ping": 200, "/v1.51/_ping": 200, "/v1.23/_ping": 400,

@@ -155,6 +155,7 @@ TEST(ApiStatus, follows_from_the_kind) {
       {Kind::Exhausted, 500}, {Kind::Internal, 500},
   };
   for (const auto& [kind, status] : cases) EXPECT_EQ(status_of(Error(kind, "")), status);
+  EXPECT_EQ(status_of(Error(Kind::Invalid, "request body too large")), 413);
 }
 
 // Filters ----------------------------------------------------------------------------------------
