@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "codec/json_writer.h"
 #include "engine/moment.h"
+#include "image/images.h"
 #include "oci/image.h"
 
 namespace nacelle::api {
@@ -132,18 +133,30 @@ ring::Task<> top(Call& call) {
 
 // Making -----------------------------------------------------------------------------------------
 
+// An image of another platform is as good as none: clients pull the right one then.
+ring::Task<> check_platform(Call& call, const engine::CreateRequest& request) {
+  const auto wanted = oci::parse_platform(request.platform);
+  if (!wanted) {
+    co_await fail(Kind::Invalid, cat(quoted(request.platform),
+                                     ": cannot parse platform specifier: invalid argument"));
+  }
+  const auto image = co_await as_result(call.engine.images->inspect(request.config.image));
+  if (!image) co_return;  // which create itself says
+  const oci::Platform& offered = image->record.config.platform;
+  if (oci::platform_match(oci::normalized(*wanted), oci::normalized(offered)) == 0) {
+    co_await fail(
+        Kind::NotFound,
+        cat("image with reference ", request.config.image, " was found but its platform (",
+            offered.text(), ") does not match the specified platform (", wanted->text(), ")"));
+  }
+}
+
 ring::Task<> create(Call& call) {
   const std::string body = co_await read_json_body(call);
   engine::CreateRequest request = co_await read_create_request(body);
   request.name = call.http.query("name");
   request.platform = call.http.query("platform");
-  if (!request.platform.empty()) {
-    const auto platform = oci::parse_platform(request.platform);
-    if (!platform) {
-      co_await fail(Kind::Invalid, cat(quoted(request.platform),
-                                       ": cannot parse platform specifier: invalid argument"));
-    }
-  }
+  if (!request.platform.empty()) co_await check_platform(call, request);
   const bool moved = co_await move_mac_address(request);
   engine::Created created = co_await call.engine.containers->create(std::move(request));
   if (moved && call.version >= 44) {
