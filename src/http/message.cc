@@ -48,6 +48,7 @@ class Lines {
     if (after_cr_ != (c == '\n')) return false;
     after_cr_ = c == '\r';
     if (c == '\n') {
+      in_first_line_ = in_first_line_ && line_bytes_ == 0;
       empty_line_ = line_bytes_ == 0;
       line_bytes_ = 0;
       return true;
@@ -57,15 +58,24 @@ class Lines {
     if (line_bytes_ == 0 && (c == ' ' || c == '\t')) return false;
     ++line_bytes_;
     text_seen_ = true;
+    if (in_first_line_ && first_spaces_ > 0 && before_ == ' ') last_word_ = c;
+    if (in_first_line_ && c == ' ') ++first_spaces_;
+    before_ = c;
     return (byte >= ' ' && byte != 0x7f) || c == '\t';
   }
   // The byte just taken ended an empty line that others stood before.
   bool at_end_of_head() const { return empty_line_ && line_bytes_ == 0 && text_seen_; }
+  // A method, a target, HTTP/...: one space between them, and no other protocol (llhttp knows
+  // RTSP).
+  bool is_request_line() const { return first_spaces_ == 2 && last_word_ == 'H'; }
   void clear() { *this = Lines(); }
 
  private:
   size_t line_bytes_ = 0;
   bool after_cr_ = false, empty_line_ = false, text_seen_ = false;
+  bool in_first_line_ = true;
+  size_t first_spaces_ = 0;
+  char before_ = 0, last_word_ = 0;
 };
 
 Result<> decode_query(std::string_view text, RequestHead& head) {
@@ -321,7 +331,11 @@ Result<> Parser::State::finish_response() {
 }
 
 Result<> Parser::State::finish_head() {
-  for (auto& [name, value] : headers()) trim_end(value);
+  if (role == Role::Requests && !lines.is_request_line()) return refuse("the request line");
+  for (auto& [name, value] : headers()) {
+    if (name.empty()) return refuse("a header without a name");
+    trim_end(value);
+  }
   if (parser.http_major != 1 || parser.http_minor > 1) return refuse("not HTTP/1.0 or HTTP/1.1");
   TRY(check_repeats(headers()));
   const std::string* encoding = find_header(headers(), "transfer-encoding");

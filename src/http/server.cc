@@ -34,6 +34,8 @@ constexpr size_t input_bytes = 16u << 10;
 // goes.
 constexpr uint64_t leftover_bytes_max = 256u << 10;
 constexpr size_t relay_bytes = 64u << 10;
+// How long a client that was refused may take to notice.
+constexpr std::chrono::seconds linger_limit{1};
 
 const char* reason_of(int status) {
   switch (status) {
@@ -75,6 +77,17 @@ const std::string& http_date() {
   return text;
 }
 
+// One header's line. What holds a line end would be two, and is left out.
+void append_header(std::string& bytes, std::string_view name, std::string_view value) {
+  constexpr std::string_view line_ends("\r\n\0", 3);
+  if (name.find_first_of(line_ends) != std::string_view::npos) return;
+  if (value.find_first_of(line_ends) != std::string_view::npos) return;
+  bytes += name;
+  bytes += ": ";
+  bytes += value;
+  bytes += "\r\n";
+}
+
 bool has_no_body(int status) { return status / 100 == 1 || status == 204 || status == 304; }
 
 Task<> send_rest(Loop& loop, const Fd& socket, std::string_view bytes) {
@@ -99,7 +112,7 @@ struct Server::State {
         handler(std::move(handler_in)),
         limits(limits_in),
         connections(loop_in, [](const Error&) {}) {  // a client that went wrong is no news
-    for (const auto& [name, value] : headers_in) common += cat(name, ": ", value, "\r\n");
+    for (const auto& [name, value] : headers_in) append_header(common, name, value);
   }
 
   struct Listener {
@@ -202,7 +215,6 @@ class ConnectionExchange final : public Exchange {
   Task<> reply(int status, std::string_view content_type, std::string_view body,
                Headers extra) override {
     state_ = Answer::Ended;
-    if (!body_ended_ && request().expects_continue && !continued_) connection_.usable = false;
     std::string bytes = head(status, content_type, extra);
     if (!has_no_body(status)) bytes += cat("Content-Length: ", body.size(), "\r\n");
     bytes += "\r\n";
@@ -250,7 +262,7 @@ class ConnectionExchange final : public Exchange {
     state_ = Answer::Ended;
     std::string bytes = cat("HTTP/1.1 ", upgraded ? "101 UPGRADED" : "200 OK", "\r\n");
     bytes += connection_.server.common;
-    if (!content_type.empty()) bytes += cat("Content-Type: ", content_type, "\r\n");
+    if (!content_type.empty()) append_header(bytes, "Content-Type", content_type);
     if (upgraded) bytes += "Connection: Upgrade\r\nUpgrade: tcp\r\n";
     bytes += "\r\n";
     co_await connection_.send(bytes);
@@ -306,15 +318,19 @@ class ConnectionExchange final : public Exchange {
 
   std::string head(int status, std::string_view content_type, const Headers& extra,
                    bool until_close = false) {
-    if (until_close || !request().keep_alive) connection_.usable = false;
+    if (until_close || !request().keep_alive || connection_.server.closing) {
+      connection_.usable = false;
+    }
+    // Whether the body still comes, now that nobody asked for it, only the client knows.
+    if (!body_ended_ && request().expects_continue && !continued_) connection_.usable = false;
     std::string bytes;
     bytes.reserve(512);
     bytes +=
         cat(request().http_1_0 ? "HTTP/1.0 " : "HTTP/1.1 ", status, ' ', reason_of(status), "\r\n");
     bytes += connection_.server.common;
-    bytes += cat("Date: ", http_date(), "\r\n");
-    if (!content_type.empty()) bytes += cat("Content-Type: ", content_type, "\r\n");
-    for (const auto& [name, value] : extra) bytes += cat(name, ": ", value, "\r\n");
+    append_header(bytes, "Date", http_date());
+    if (!content_type.empty()) append_header(bytes, "Content-Type", content_type);
+    for (const auto& [name, value] : extra) append_header(bytes, name, value);
     if (!connection_.usable) {
       bytes += "Connection: close\r\n";
     } else if (request().http_1_0) {
@@ -339,8 +355,16 @@ Task<> refuse(Connection& connection, int status, std::string_view why) {
   bytes += cat("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: ",
                why.size(), "\r\n\r\n", why);
   co_await connection.send(bytes);
-  // The client is to read it: bytes left unread on our side would reset the connection first.
   ::shutdown(connection.socket.get(), SHUT_WR);
+  // The client is to read it: bytes left unread on our side would reset the connection first.
+  const auto until = connection.server.loop.now() + linger_limit;
+  for (uint64_t dropped = 0; dropped <= leftover_bytes_max;) {
+    connection.input.clear();
+    const size_t got =
+        co_await connection.fill(until - connection.server.loop.now(), "dropping a request");
+    if (got == 0) break;
+    dropped += got;
+  }
 }
 
 struct HeadRead {
@@ -400,18 +424,28 @@ Task<> Server::State::serve_connection(Fd socket, Peer peer) {
 
 namespace {
 
-// From the network to the pair, until the client ends its side.
-Task<> relay_in(Loop& loop, const Fd& network, const Fd& inside, TlsSession& session,
-                std::string plain) {
+Task<> pass_in(Loop& loop, const Fd& network, const Fd& inside, TlsSession& session,
+               std::string plain) {
   std::string buffer(relay_bytes, '\0');
   for (;;) {
-    if (!plain.empty()) co_await send_rest(loop, inside, std::exchange(plain, {}));
+    if (!plain.empty()) {
+      const std::string piece = std::exchange(plain, {});
+      co_await send_rest(loop, inside, piece);
+    }
     if (session.closed()) break;
     const size_t got = co_await ring::receive(loop, network, buffer);
     if (got == 0) break;
     co_await session.take(std::string_view(buffer).substr(0, got), plain);
   }
-  ::shutdown(inside.get(), SHUT_WR);
+}
+
+// From the network to the pair, until the client ends its side. One that was reset, or says what is
+// not TLS, has left both ways.
+Task<> relay_in(Loop& loop, const Fd& network, const Fd& inside, TlsSession& session,
+                std::string plain) {
+  const Result<> passed =
+      co_await as_result(pass_in(loop, network, inside, session, std::move(plain)));
+  ::shutdown(inside.get(), passed ? SHUT_WR : SHUT_RDWR);
 }
 
 Task<> relay_out(Loop& loop, const Fd& network, const Fd& inside, TlsSession& session) {
@@ -420,10 +454,12 @@ Task<> relay_out(Loop& loop, const Fd& network, const Fd& inside, TlsSession& se
     const size_t got = co_await ring::receive(loop, inside, buffer);
     if (got == 0) break;
     co_await session.write(std::string_view(buffer).substr(0, got));
-    co_await send_rest(loop, network, std::exchange(session.pending(), {}));
+    const std::string cipher = std::exchange(session.pending(), {});
+    co_await send_rest(loop, network, cipher);
   }
   session.close();
-  co_await send_rest(loop, network, std::exchange(session.pending(), {}));
+  const std::string last = std::exchange(session.pending(), {});
+  co_await send_rest(loop, network, last);
   ::shutdown(network.get(), SHUT_WR);
 }
 
@@ -434,7 +470,8 @@ Task<> shake_hands(Loop& loop, const Fd& network, TlsSession& session, std::stri
     if (got == 0) co_await fail(Kind::Unavailable, "the client left during the TLS handshake");
     Result<> taken = session.take(std::string_view(buffer).substr(0, got), plain);
     // A refusal has words for the other side, too.
-    co_await send_rest(loop, network, std::exchange(session.pending(), {}));
+    const std::string cipher = std::exchange(session.pending(), {});
+    co_await send_rest(loop, network, cipher);
     co_await std::move(taken);
   }
 }
@@ -480,11 +517,14 @@ Task<> Server::State::accept_from(Listener& listener) {
       constexpr std::string_view full =
           "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
       (void)::send(next->get(), full.data(), full.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      *next = Fd();  // now, not when the next one comes
       continue;
     }
     if (listener.tls) {
       const int on = 1;
       ::setsockopt(next->get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      // A client whose machine is gone is noticed, if only after hours.
+      ::setsockopt(next->get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
       connections.start(serve_tls(*std::move(next), *listener.tls));
     } else {
       Peer peer = peer_of(*next);

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,14 +24,14 @@ namespace nacelle::http {
 struct ServerLimits {
   MessageLimits message;
   size_t connections_max = 4096;
-  std::chrono::seconds head_deadline{30};   // from its first byte to the end of a head
-  std::chrono::seconds idle_deadline{300};  // between two requests
+  std::chrono::seconds head_deadline{30};    // from its first byte to the end of a head
+  std::chrono::seconds idle_deadline{300};   // between two requests
   std::chrono::seconds write_deadline{300};  // without a byte taken by the client
 };
 
 // A connection that was taken over (101, or Docker's "hijacked" 200).
 struct Hijacked {
-  Fd socket;           // blocking mode is off; behind TLS, one end of a pair that is relayed
+  Fd socket;                // blocking; behind TLS, one end of a pair that is relayed
   std::string early_bytes;  // what came behind the request's head
 };
 

@@ -21,6 +21,8 @@ namespace nacelle::http {
 namespace {
 
 constexpr size_t piece_bytes_max = 64u << 10;
+// Of an answer that comes while its request is still being sent (progress of a load does).
+constexpr size_t early_bytes_max = 8u << 20;
 
 // Its events, of those asked for; waits as long as it takes.
 Result<short> wait_for(const Fd& socket, short events, int timeout_ms = -1) {
@@ -120,7 +122,17 @@ struct Channel {
     return true;
   }
 
-  // Whether all was sent: with `stoppable`, an answer that comes first ends it.
+  // Takes what has come of the answer while the request is being sent; whether it says that the
+  // rest need not be sent.
+  Result<bool> look_for_refusal() {
+    if (inbox.size() < early_bytes_max) TRY(fill(false));
+    if (ended) return true;
+    constexpr std::string_view accepted = "HTTP/1.1 2", interim = "HTTP/1.1 1";
+    return inbox.size() >= accepted.size() && !inbox.starts_with(accepted) &&
+           !inbox.starts_with(interim);
+  }
+
+  // Whether all was sent: with `stoppable`, a refusal that comes first ends it.
   Result<bool> send_raw(std::string_view bytes, bool stoppable) {
     while (!bytes.empty()) {
       const ssize_t count =
@@ -130,12 +142,10 @@ struct Channel {
         continue;
       }
       if (errno != EAGAIN && errno != EINTR) return fail_errno(errno, "sending the request");
-      const short events = stoppable ? POLLIN | POLLOUT : POLLOUT;
+      const bool listens = stoppable && inbox.size() < early_bytes_max;
+      const short events = listens ? POLLIN | POLLOUT : POLLOUT;
       const short came = TRY(wait_for(socket, events));
-      if (stoppable && (came & POLLIN) != 0) {
-        TRY(fill(false));
-        if (!inbox.empty() || ended) return false;
-      }
+      if (listens && (came & POLLIN) != 0 && TRY(look_for_refusal())) return false;
     }
     return true;
   }
@@ -207,11 +217,8 @@ Result<bool> StreamClient::State::send_body(const Call& call) {
     chunk.append(buffer, 0, count);
     chunk += "\r\n";
     if (!TRY(channel.send(chunk, true))) return false;
-    // An answer to a body that is still on its way is a refusal: the rest need not be sent.
-    if ((TRY(wait_for(channel.socket, POLLIN, 0)) & (POLLIN | POLLHUP)) != 0) {
-      TRY(channel.fill(false));
-      if (!channel.inbox.empty() || channel.ended) return false;
-    }
+    const short came = TRY(wait_for(channel.socket, POLLIN, 0));
+    if ((came & (POLLIN | POLLHUP)) != 0 && TRY(channel.look_for_refusal())) return false;
   }
 }
 
