@@ -121,7 +121,10 @@ void write_network_settings(Writer& json, const Container& container) {
   const auto found = container.endpoints.find("bridge");
   const engine::Endpoint& bridge = found == container.endpoints.end() ? nothing : found->second;
   json.begin_object();
-  json.member("Bridge", "").member("SandboxID", "").member("SandboxKey", "");
+  json.member("Bridge", "").member("SandboxID", "");
+  // What nsenter and their like take; ours are not pinned anywhere else.
+  const int pid = container.state.pid;
+  json.member("SandboxKey", pid > 0 ? cat("/proc/", pid, "/ns/net") : std::string());
   json.key("Ports").begin_object();
   if (counts_as_running(container.state.phase) && has_own_network(container)) {
     for (const std::string_view port : exposed_ports(container)) json.key(port).null();
@@ -143,17 +146,9 @@ void write_network_settings(Writer& json, const Container& container) {
   json.end_object();
 }
 
-void write_mounts(Writer& json, const Container& container, bool with_sources) {
+void write_mounts(Writer& json, const Container& container) {
   json.begin_array();
-  for (const engine::MountPoint& mount : container.mounts) {
-    if (with_sources || mount.type != "volume") {
-      write_docker(json, mount);
-    } else {
-      engine::MountPoint shown = mount;
-      shown.source.clear();
-      write_docker(json, shown);
-    }
-  }
+  for (const engine::MountPoint& mount : container.mounts) write_docker(json, mount);
   json.end_array();
 }
 
@@ -233,7 +228,7 @@ std::string inspect_json(const Container& container, const Sizes& sizes) {
   write_graph_driver(json, container);
   write_sizes(json, sizes);
   json.key("Mounts");
-  write_mounts(json, container, true);
+  write_mounts(json, container);
   json.key("Config");
   write_docker(json, container.config);
   json.key("NetworkSettings");
@@ -269,7 +264,7 @@ void write_summary(Writer& json, const Container& container, const Sizes& sizes,
   write_endpoints(json, container);
   json.end_object();
   json.key("Mounts");
-  write_mounts(json, container, false);
+  write_mounts(json, container);
   json.end_object();
 }
 

@@ -123,7 +123,7 @@ TEST(ContainerJson, inspect_of_a_running_container) {
         R"("StopTimeout":0)", R"("Init":false)", R"("Tmpfs":{"/t":""})",
         R"("Mounts":[{"Type":"volume","Name":"v","Source":"/data/v","Destination":"/v",)"
         R"("Driver":"local","Mode":"z","RW":false,"Propagation":""}])",
-        R"("Ports":{"80/tcp":null})", R"("IPAddress":"172.17.0.2")",
+        R"("SandboxKey":"/proc/7/ns/net","Ports":{"80/tcp":null})", R"("IPAddress":"172.17.0.2")",
         R"("IPAMConfig":{"IPv4Address":"172.17.0.2"})"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
