@@ -133,7 +133,8 @@ TEST(CreateRequest, the_mac_address_moves_to_its_network) {
 
 TEST(UpdateRequest, knows_what_was_named) {
   const auto request = read_update_request(
-      R"({"Memory":0,"CpuShares":5,"Unknown":1,"RestartPolicy":{"Name":"always"},"PidsLimit":null})");
+      R"({"Memory":0,"CpuShares":5,"Unknown":1,"RestartPolicy":{"Name":"always"},)"
+      R"("PidsLimit":null})");
   ASSERT_TRUE(request);
   EXPECT_EQ(request->present, (std::vector<std::string>{"CpuShares", "Memory"}));
   EXPECT_EQ(request->resources.cpu_shares, 5);
