@@ -52,8 +52,8 @@ void read_cpu(std::string_view text, Sample& sample) {
     if (name == "usage_usec") sample.cpu_total = *value * ns_per_us;
     if (name == "user_usec") sample.cpu_user = *value * ns_per_us;
     if (name == "system_usec") sample.cpu_kernel = *value * ns_per_us;
-    if (name == "nr_periods") sample.periods = *value;
-    if (name == "nr_throttled") sample.throttled_periods = *value;
+    if (name == "nr_periods") sample.periods = value;
+    if (name == "nr_throttled") sample.throttled_periods = value;
     if (name == "throttled_usec") sample.throttled_ns = *value * ns_per_us;
   }
 }
