@@ -95,6 +95,17 @@ Result<> listen_on_handed_over(http::Server& server) {
   return {};
 }
 
+// A group that may use a socket in our run directory may pass through that, and no more.
+Result<> open_way(const std::string& path, const Settings& settings) {
+  const std::string& directory = settings.exec_root;
+  if (settings.group.empty() || path.substr(0, path.rfind('/')) != directory) return {};
+  const struct stat status = TRY(sys::stat_at(sys::working_directory, path.c_str(), 0));
+  if (::chown(directory.c_str(), 0, status.st_gid) != 0 || ::chmod(directory.c_str(), 0710) != 0) {
+    return fail_errno(errno, cat("opening '", directory, "' to group ", settings.group));
+  }
+  return {};
+}
+
 Result<> listen(http::Server& server, const Settings& settings) {
   for (const std::string& host : settings.hosts) {
     if (host.starts_with("unix://")) {
@@ -105,6 +116,7 @@ Result<> listen(http::Server& server, const Settings& settings) {
         TRY(make_directories(path.substr(0, slash)));
       }
       TRY(server.listen_unix(path, settings.group));
+      TRY(open_way(path, settings));
     } else if (host.starts_with("tcp://")) {
       TRY(server.listen_tcp(host.substr(6),
                             {settings.tlscert, settings.tlskey, settings.tlscacert}));
