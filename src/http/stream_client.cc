@@ -365,6 +365,7 @@ Result<std::string> StreamClient::read_all(size_t bytes_max) {
 StreamClient::Taken StreamClient::take_over() {
   Channel& channel = state_->channel;
   Taken taken{std::move(channel.socket), std::move(channel.inbox)};
+  if (channel.tls) taken.socket = Fd();  // nobody may speak plainly where TLS was agreed on
   state_->in_body = state_->reusable = false;
   channel.ended = true;
   return taken;

@@ -42,6 +42,7 @@ class StreamClient {
   Result<std::string> read_all(size_t bytes_max);
   // After a 101 (or a hijacked 200): the socket and what was read too much. The client is of no
   // more use.
+  // TODO(spec): behind TLS the socket is empty; it needs a relay as the server has one.
   struct Taken {
     Fd socket;
     std::string early_bytes;

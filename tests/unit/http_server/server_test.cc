@@ -532,9 +532,9 @@ TEST(Endurance, TenThousandConnectionsLeaveNothingBehind) {
     left = open_descriptors();
   }
   EXPECT_LE(left, descriptors + 2);
-#if !__has_feature(address_sanitizer)
-  EXPECT_LE(resident_kilobytes(), kilobytes + 2048);
-#endif
+  // Under ASan what is freed stays for a while.
+  constexpr size_t slack_kilobytes = __has_feature(address_sanitizer) ? 300'000 : 2048;
+  EXPECT_LE(resident_kilobytes(), kilobytes + slack_kilobytes);
 }
 
 }  // namespace
