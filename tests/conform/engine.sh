@@ -1,0 +1,52 @@
+# For the scripts that try the engine: nacelled in the private host, clients from Debian sid in a
+# chroot of it, an image. Sourced after lines.sh, run with PRIVATE_HOST and NACELLE_OCI.
+cache=${NACELLE_CACHE:-/var/cache/nacelle}
+build=$(dirname "$(dirname "$(readlink -f "${NACELLE_OCI:-$2}")")")
+programs=${NACELLE_PROGRAMS:-$build/nacelle}
+rootfs=$cache/rootfs/busybox
+sid=$cache/peers/sid
+socket=/run/nacelle/nacelle.sock
+
+# need_engine NAME: skips, with the reason, where something is missing; goes into the host.
+need_engine() {
+  [[ $(id -u) == 0 ]] || skip_all "$1" "needs root"
+  if [[ ${NACELLE_INSIDE:-} != 1 ]]; then
+    local said
+    said=$("$here/../../tools/rootfs" --busybox 2>&1) ||
+      skip_all "$1" "no busybox root file system: ${said##*$'\n'}"
+    said=$("$here/../../tools/peers" 2>&1)
+    [[ -x $sid/usr/bin/docker ]] || skip_all "$1" "no docker in $sid: ${said##*$'\n'}"
+  fi
+}
+
+# Starts the engine; its log is $work/nacelled.log.
+start_engine() {
+  mkdir -p "$work"/{home,upper,work,sid}
+  export HOME=$work/home TMPDIR=$work work sid
+  unset DOCKER_CONFIG DOCKER_HOST NACELLE_HOST HTTP_PROXY HTTPS_PROXY http_proxy https_proxy
+  mount -t overlay overlay -o "lowerdir=$sid,upperdir=$work/upper,workdir=$work/work" "$work/sid"
+  local each
+  for each in proc sys dev run tmp; do mount --rbind "/$each" "$work/sid/$each"; done
+  run_engine
+  eventually 20 curl -sf --unix-socket "$socket" http://d/_ping ||
+    { not_ok engine_starts "$(tail -n 3 "$work/nacelled.log")"; finish; }
+  tar -C "$rootfs" -c . | docker import --change 'CMD ["/bin/sh"]' - busybox:latest >/dev/null
+}
+run_engine() {
+  "$programs/nacelled" --data-root "$work/data" "$@" >>"$work/nacelled.log" 2>&1 &
+  engine=$!
+}
+stop_engine() {
+  kill "$engine"
+  wait "$engine" 2>/dev/null
+}
+# Ends nacelle-core too, so that the host is as it was.
+stop_all() {
+  stop_engine
+  local pid
+  for pid in $(pgrep -x nacelle-core); do kill -9 "$pid" 2>/dev/null; done
+}
+
+in_sid() { chroot "$work/sid" env PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$work/home" DOCKER_HOST="unix:///run/nacelle/nacelle.sock" "$@"; }
+docker() { in_sid docker "$@"; }
+export -f in_sid docker
