@@ -27,6 +27,7 @@ namespace {
 constexpr ring::Duration drain_limit = std::chrono::seconds(5);
 constexpr ring::Duration held_drain_limit = std::chrono::seconds(15);
 constexpr ring::Duration empty_limit = std::chrono::seconds(10);
+constexpr const char* memory_events = "memory.events.local";
 constexpr int reaped_turns_max = 200;
 constexpr int parked_turns_max = 200;
 
@@ -70,15 +71,36 @@ void Server::note_end(Process& process) {
   record.ended_ns = realtime_ns();
   process.stage = Process::Stage::Ended;
   if (!record.exec.empty()) return;
-  if (const auto group = sys::open_cgroup(tree_, record.cgroup)) {
-    if (const auto events = sys::read_control(*group, "memory.events.local")) {
-      record.oom_kills = parse_number<uint64_t>(sys::find_keyed(*events, "oom_kill")).value_or(0);
-    }
+  if (const auto group = sys::open_cgroup(tree_, record.cgroup)) note_kills(process, *group);
+}
+
+// Told as they are seen, those of the last moment before the end they brought about.
+void Server::note_kills(Process& process, const Fd& group) {
+  const auto events = sys::read_control(group, memory_events);
+  if (!events) return;  // memory is not controlled here
+  const auto kills = parse_number<uint64_t>(sys::find_keyed(*events, "oom_kill")).value_or(0);
+  if (kills <= process.record.oom_kills) return;
+  process.record.oom_kills = kills;
+  send_event(OomEvent{process.record.id, kills});
+}
+
+// A container may lose processes for want of memory and go on.
+ring::Task<> Server::watch_memory(std::shared_ptr<Process> process) {
+  auto group = sys::open_cgroup(tree_, process->record.cgroup);
+  if (!group || !sys::has_control(*group, memory_events)) co_return;
+  const Fd events = co_await sys::open_at(group->get(), memory_events, O_RDONLY);
+  char text[512];
+  while (process->is_running()) {
+    // What has been read is not told again; when the group goes, reading fails.
+    if (::pread(events.get(), text, sizeof text, 0) < 0) co_return;
+    note_kills(*process, *group);
+    co_await ring::poll(loop_, events, POLLPRI);
   }
 }
 
 ring::Task<> Server::watch(std::shared_ptr<Process> process) {
   if (process->stage == Process::Stage::Running) {
+    if (process->record.exec.empty()) watching_->start(watch_memory(process));
     co_await ring::poll(loop_, process->pidfd, POLLIN);
     fault_point("core exit seen");
     Record& record = process->record;
@@ -107,7 +129,6 @@ static ring::Task<> until_drained(std::shared_ptr<Process> process) {
 ring::Task<> Server::finish(std::shared_ptr<Process> process) {
   Record& record = process->record;
   if (process->stage == Process::Stage::Ended) {
-    if (record.oom_kills > 0) send_event(OomEvent{record.id, record.oom_kills});
     // After a core's death the engine hands the streams back, with what is still in them.
     for (int turn = 0; record.has_streams && !process->journal && turn < parked_turns_max; ++turn) {
       co_await ring::sleep_for(loop_, std::chrono::milliseconds(10));

@@ -125,6 +125,8 @@ class Server {
   // end.cc
   ring::Task<> watch(std::shared_ptr<Process> process);
   ring::Task<> finish(std::shared_ptr<Process> process);
+  ring::Task<> watch_memory(std::shared_ptr<Process> process);
+  void note_kills(Process& process, const Fd& group);
   void note_end(Process& process);
   ring::Task<Nothing> perform(ForgetRequest request, Exchange& exchange);
   ring::Task<> empty_cgroup(std::shared_ptr<Process> process);
