@@ -128,8 +128,9 @@ Result<std::vector<oci::Mount>> own_mounts(const SpecInput& input) {
     mounts.push_back({point.destination, "bind", point.source, plan.options, {}, {}});
   }
   for (const auto& [target, data] : input.request->host.tmpfs) {
-    mounts.push_back(
-        {container::clean_path(target), "tmpfs", "tmpfs", TRY(tmpfs_options(data)), {}, {}});
+    const std::string destination = container::clean_path(target);
+    if (contains(mounts, destination, &oci::Mount::destination)) continue;
+    mounts.push_back({destination, "tmpfs", "tmpfs", TRY(tmpfs_options(data)), {}, {}});
   }
   if (!input.directory.empty()) add_own_files(input, mounts);
   std::ranges::sort(mounts, {}, [](const oci::Mount& mount) {

@@ -100,19 +100,6 @@ bool is_port_range(std::string_view text) {
   return first && last && *first <= *last;
 }
 
-Result<> check_port_key(std::string_view key) {
-  std::string_view port = key;
-  std::string_view protocol = port.contains('/') ? port.substr(port.find('/') + 1) : "tcp";
-  port = port.substr(0, port.find('/'));
-  if (port.empty() || !is_port_range(port)) {
-    return invalid(cat("invalid port specification: \"", port, "\""));
-  }
-  if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
-    return invalid(cat("invalid proto: ", protocol));
-  }
-  return {};
-}
-
 Result<> check_ports(const CreateRequest& request) {
   for (const auto& [port, present] : request.config.exposed_ports) TRY(check_port_key(port));
   for (const auto& [port, bindings] : request.host.port_bindings) {
@@ -153,7 +140,7 @@ Result<> check_modes(const HostConfig& host) {
     return invalid(cat("invalid cgroup namespace mode: ", host.cgroupns_mode));
   }
   if (!host.isolation.empty() && host.isolation != "default") {
-    return invalid(cat("invalid isolation '", host.isolation, "' on linux"));
+    return invalid(cat("invalid isolation (", host.isolation, "): linux only supports 'default'"));
   }
   return {};
 }
@@ -266,7 +253,10 @@ Result<> check_cpu(const HostConfig& host) {
   if (host.cpu_quota > 0 && host.cpu_quota < 1000) {
     return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
   }
-  if (host.cpu_shares < 0) return invalid("invalid CPU shares");
+  if (host.cpu_shares < 0) {
+    return invalid(
+        cat("invalid CPU shares (", host.cpu_shares, "): value must be a positive integer"));
+  }
   if (host.cpu_realtime_period != 0 || host.cpu_realtime_runtime != 0) {
     return invalid("kernel does not support CPU real-time scheduler");
   }
@@ -290,7 +280,10 @@ std::optional<uint64_t> highest_of(std::string_view list) {
 
 Result<> check_cpuset(const HostConfig& host) {
   const auto cpus = highest_of(host.cpuset_cpus);
-  if (!cpus) return invalid(cat("Invalid value ", host.cpuset_cpus, " for cpuset cpus"));
+  if (!cpus) {
+    return invalid(cat("Invalid value ", host.cpuset_cpus,
+                       " for cpuset cpus: invalid format: ", host.cpuset_cpus));
+  }
   const long count = ::sysconf(_SC_NPROCESSORS_CONF);
   if (!host.cpuset_cpus.empty() && *cpus >= static_cast<uint64_t>(count)) {
     const std::string available = count == 1 ? "0" : cat("0-", count - 1);
@@ -298,7 +291,8 @@ Result<> check_cpuset(const HostConfig& host) {
                        ", available: ", available));
   }
   if (!highest_of(host.cpuset_mems)) {
-    return invalid(cat("Invalid value ", host.cpuset_mems, " for cpuset mems"));
+    return invalid(cat("Invalid value ", host.cpuset_mems,
+                       " for cpuset mems: invalid format: ", host.cpuset_mems));
   }
   return {};
 }
@@ -354,7 +348,9 @@ Result<> check_ulimits(const HostConfig& host) {
 Result<> check_logging(const HostConfig& host) {
   constexpr std::array known = {"", "json-file", "local", "none"};
   if (contains(known, host.log_config.type)) return {};
-  return invalid(cat("logger: no log driver named '", host.log_config.type, "' is registered"));
+  const std::string& type = host.log_config.type;
+  return invalid(
+      cat("error looking up logging plugin ", type, ": plugin \"", type, "\" not found"));
 }
 
 Result<> check_extra_hosts(const HostConfig& host) {
@@ -377,7 +373,9 @@ Result<> check_extra_hosts(const HostConfig& host) {
 
 Result<> check_resolver(const HostConfig& host) {
   for (const std::string& each : host.dns) {
-    if (!parse_address(each)) return invalid(cat("invalid IP address: ", each));
+    if (parse_address(each)) continue;
+    return invalid(
+        cat("bad nameserver address ", each, ": ParseAddr(\"", each, "\"): unable to parse IP"));
   }
   for (const auto* list : {&host.dns_options, &host.dns_search}) {
     for (const std::string& each : *list) {
@@ -422,8 +420,8 @@ Result<> check_host_rest(const HostConfig& host) {
     return invalid(cat("unknown or invalid runtime name: ", host.runtime));
   }
   if (!host.storage_opt.empty()) {
-    return invalid(
-        "--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
+    return fail(Kind::Internal,
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
   }
   TRY(check_cgroup_parent(host.cgroup_parent));
   for (const std::string& rule : host.device_cgroup_rules) TRY(parse_device_rule(rule));
@@ -439,6 +437,19 @@ Result<> check_capability_names(const std::vector<std::string>& names) {
 }
 
 }  // namespace
+
+Result<> check_port_key(std::string_view key) {
+  std::string_view port = key;
+  std::string_view protocol = port.contains('/') ? port.substr(port.find('/') + 1) : "tcp";
+  port = port.substr(0, port.find('/'));
+  if (port.empty() || !is_port_range(port)) {
+    return invalid(cat("invalid port specification: \"", port, "\""));
+  }
+  if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
+    return invalid(cat("invalid proto: ", protocol));
+  }
+  return {};
+}
 
 bool is_plain_text(std::string_view text) {
   return std::ranges::none_of(
@@ -516,6 +527,7 @@ Result<uint64_t> choose_capabilities(const HostConfig& host) {
   return (default_capabilities() & ~drop.bits) | add.bits;
 }
 
+// dockerd answers 500 to these.
 Result<SecurityOptions> parse_security_options(const std::vector<std::string>& options) {
   SecurityOptions parsed;
   for (const std::string& option : options) {
@@ -529,7 +541,8 @@ Result<SecurityOptions> parse_security_options(const std::vector<std::string>& o
     }
     if (option == "disable") continue;  // of SELinux labels
     const size_t at = option.find(option.contains('=') ? '=' : ':');
-    if (at == std::string::npos) return invalid(cat("invalid --security-opt 1: \"", option, "\""));
+    if (at == std::string::npos)
+      return fail(Kind::Internal, cat("invalid --security-opt 1: \"", option, "\""));
     const std::string_view key = std::string_view(option).substr(0, at);
     const std::string value = option.substr(at + 1);
     constexpr std::array yes = {"1", "t", "T", "TRUE", "true", "True"};
@@ -543,7 +556,7 @@ Result<SecurityOptions> parse_security_options(const std::vector<std::string>& o
     } else if (key == "seccomp") {
       parsed.seccomp = value;
     } else if (key != "label") {
-      return invalid(cat("invalid --security-opt 2: \"", option, "\""));
+      return fail(Kind::Internal, cat("invalid --security-opt 2: \"", option, "\""));
     }
   }
   return parsed;

@@ -111,10 +111,10 @@ Result<MountPlan> parse_bind(const std::string& raw, const std::string& volume_d
   as_mount.source = source;
   as_mount.target = target;
   as_mount.read_only = mode->read_only && !source.empty();
+  if (!mode->propagation.empty()) as_mount.bind_options.emplace().propagation = mode->propagation;
   const auto with_spec = [&] { return cat("invalid volume specification: '", raw, "'"); };
   TRY(check_mount_request(as_mount).context(with_spec));
   if (!is_bind) {
-    if (!mode->propagation.empty()) return complain();
     MountPlan plan = plan_of_volume(source, target, mode_text, !mode->read_only);
     if (plan.point.mode.empty()) plan.point.mode = "z";
     if (!volume_driver.empty()) plan.point.driver = volume_driver;
@@ -148,7 +148,9 @@ Result<std::vector<std::string>> options_of_tmpfs_mount(const MountRequest& moun
     }
     for (const auto& option : tmpfs.options) {
       if (option.empty() || option.size() > 2) return invalid("invalid option array length");
-      add(option.size() == 2 ? cat(option[0], "=", option[1]) : option[0]);
+      const bool known = option.size() == 1 && (option[0] == "exec" || option[0] == "noexec");
+      if (!known) return invalid(cat("invalid option: ", option[0]));
+      add(option[0]);
     }
   }
   return tmpfs_options(data);
@@ -206,7 +208,7 @@ Result<bool> parse_volumes_from(std::string_view text) {
 class Planner {
  public:
   explicit Planner(const CreateRequest& request) : request_(request) {
-    for (const auto& [target, options] : request.host.tmpfs) taken_.insert(clean_path(target));
+    for (const auto& [target, options] : request.host.tmpfs) tmpfs_.insert(clean_path(target));
   }
 
   Result<> inherit(const std::vector<std::vector<MountPoint>>& volumes_from) {
@@ -215,7 +217,7 @@ class Planner {
       const bool writable = TRY(parse_volumes_from(specs[i]));
       if (i >= volumes_from.size()) continue;
       for (const MountPoint& point : volumes_from[i]) {
-        if (taken_.contains(point.destination)) continue;
+        if (tmpfs_.contains(point.destination)) continue;
         MountPlan plan;
         plan.point = point;
         plan.point.rw = point.rw && writable;
@@ -228,6 +230,14 @@ class Planner {
     return {};
   }
 
+  // A bind and a tmpfs of HostConfig contradict each other; a Mount takes such a tmpfs's place.
+  Result<> add_bind(MountPlan plan) {
+    if (tmpfs_.contains(plan.point.destination)) {
+      return invalid(cat("Duplicate mount point: ", plan.point.destination));
+    }
+    return add(std::move(plan));
+  }
+
   Result<> add(MountPlan plan) {
     if (!taken_.insert(plan.point.destination).second) {
       return invalid(cat("Duplicate mount point: ", plan.point.destination));
@@ -238,9 +248,11 @@ class Planner {
 
   // Volumes of the image and of `-v /path`: only where nothing is yet.
   Result<> add_volume(const std::string& path) {
-    TRY(check_mount_target(path));
     const std::string destination = clean_path(path);
-    if (taken_.contains(destination) || find(destination) != plans_.end()) return {};
+    TRY(check_mount_target(destination));
+    if (taken_.contains(destination) || tmpfs_.contains(destination) ||
+        find(destination) != plans_.end())
+      return {};
     put(plan_of_volume("", path, "", true));
     return {};
   }
@@ -262,7 +274,7 @@ class Planner {
   }
 
   const CreateRequest& request_;
-  std::set<std::string> taken_;
+  std::set<std::string> taken_, tmpfs_;
   std::vector<MountPlan> plans_;
 };
 
@@ -329,7 +341,7 @@ Result<std::vector<std::string>> tmpfs_options(std::string_view data) {
     const bool known = setting ? contains(tmpfs_settings, name) : contains(tmpfs_words, option);
     if (!known || !is_plain_text(option) || option == "bind" || option == "rbind" ||
         option == "remount") {
-      return invalid(cat("invalid tmpfs option [\"", option, "\"]"));
+      return invalid(cat("invalid tmpfs option \"", option, "\""));
     }
     std::erase_if(options, [&](const std::string& each) { return says_the_same(each, option); });
     options.emplace_back(option);
@@ -355,7 +367,9 @@ Result<> check_mount_request(const MountRequest& mount) {
   if (!is_bind && mount.bind_options) return extra("BindOptions");
   if (!is_volume && mount.volume_options) return extra("VolumeOptions");
   if (!is_image && mount.image_options) return extra("ImageOptions");
-  if (!is_tmpfs && mount.tmpfs_options) return extra("TmpfsOptions");
+  if (!is_tmpfs && mount.tmpfs_options) {
+    return invalid(cat("TmpfsOptions must not be specified on mount type \"", mount.type, "\""));
+  }
   if ((is_bind || is_image) && mount.source.empty()) {
     return complain("field Source must not be empty");
   }
@@ -401,7 +415,10 @@ Result<std::vector<MountPlan>> plan_mounts(
   Planner planner(request);
   TRY(planner.inherit(volumes_from));
   for (const std::string& bind : request.host.binds) {
-    TRY(planner.add(TRY(parse_bind(bind, request.host.volume_driver))));
+    auto plan = parse_bind(bind, request.host.volume_driver);
+    // dockerd answers 500 to what it cannot read here.
+    if (!plan) return fail(Kind::Internal, plan.error().message());
+    TRY(planner.add_bind(*std::move(plan)));
   }
   for (const MountRequest& mount : request.host.mounts) {
     TRY(check_mount_request(mount));

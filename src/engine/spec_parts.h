@@ -34,6 +34,9 @@ struct SecurityOptions {
 };
 Result<SecurityOptions> parse_security_options(const std::vector<std::string>& options);
 
+// "80", "80/tcp", "8000-8010/udp".
+Result<> check_port_key(std::string_view key);
+
 // Limits; what an update leaves out counts as it is.
 Result<> check_resources(const HostConfig& host, bool update);
 

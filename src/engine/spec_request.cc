@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "container/plan.h"
+#include "engine/container_text.h"
 #include "engine/spec_builder.h"
 #include "engine/spec_parts.h"
 
@@ -18,9 +19,17 @@ std::string_view name_of_variable(std::string_view entry) {
   return entry.substr(0, entry.find('='));
 }
 
+// An image's word is no request: what could not be asked for is left out, not refused.
+bool is_sound(std::string_view entry) {
+  const std::string_view name = name_of_variable(entry);
+  return !name.empty() && name.find('\n') == std::string_view::npos &&
+         entry.find('\0') == std::string_view::npos;
+}
+
 void merge_environment(std::vector<std::string>& env, const std::vector<std::string>& image) {
   const size_t asked_for = env.size();
   for (const std::string& entry : image) {
+    if (!is_sound(entry)) continue;
     const auto is_set = [&](const std::string& own) {
       return name_of_variable(own) == name_of_variable(entry);
     };
@@ -98,14 +107,20 @@ const std::vector<std::string>& default_readonly_paths() {
 Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image) {
   ContainerConfig& config = request.config;
   if (config.user.empty()) config.user = image.user;
-  for (const std::string& port : image.exposed_ports) config.exposed_ports[port];
+  for (const std::string& port : image.exposed_ports) {
+    if (check_port_key(port)) config.exposed_ports[port];
+  }
   merge_environment(config.env, image.env);
   for (const auto& [key, value] : image.labels) config.labels.emplace(key, value);
   merge_command(config, image);
   merge_health(config.healthcheck, image.health_check);
-  if (config.working_dir.empty()) config.working_dir = image.working_directory;
+  if (config.working_dir.empty() && !image.working_directory.empty()) {
+    config.working_dir = container::clean_path(image.working_directory);
+  }
   for (const std::string& path : image.volumes) config.volumes[path];
-  if (config.stop_signal.empty()) config.stop_signal = image.stop_signal;
+  if (config.stop_signal.empty() && parse_signal(image.stop_signal)) {
+    config.stop_signal = image.stop_signal;
+  }
   if (config.entrypoint.words.empty() && config.cmd.words.empty()) {
     return fail(Kind::Invalid, "no command specified");
   }

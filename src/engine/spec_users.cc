@@ -135,15 +135,15 @@ Result<std::optional<User>> find_user(std::string_view name, const std::string& 
   return user;
 }
 
-Result<uint32_t> find_group(std::string_view name, const std::string& groups,
-                            std::string_view complaint) {
+Result<uint32_t> find_group(std::string_view name, const std::string& groups) {
   const auto number = parse_decimal(name);
   const auto group = find_entry(groups, parse_group, [&](const Group& each) {
     return number ? each.gid == *number : each.name == name;
   });
   if (group) return group->gid;
   if (!number) {
-    return fail(Kind::Invalid, cat(complaint, name, ": no matching entries in group file"));
+    return fail(Kind::Invalid,
+                cat("unable to find group ", name, ": no matching entries in group file"));
   }
   if (*number < 0 || *number > id_max) return out_of_range();
   return static_cast<uint32_t>(*number);
@@ -175,12 +175,12 @@ Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::
   ResolvedUser resolved;
   const auto found = TRY(find_user(user_name, passwd, resolved));
   if (!group_name.empty()) {
-    resolved.gid = TRY(find_group(group_name, groups, "unable to find group "));
+    resolved.gid = TRY(find_group(group_name, groups));
   } else if (found) {
     add_memberships(found->name, groups, resolved.additional_gids);
   }
   for (const std::string& each : group_add) {
-    add_once(resolved.additional_gids, TRY(find_group(each, groups, "Unable to find group ")));
+    add_once(resolved.additional_gids, TRY(find_group(each, groups)));
   }
   if (resolved.additional_gids.size() > group_list_max) {
     return fail(Kind::Exhausted, "a process has at most 65536 groups");

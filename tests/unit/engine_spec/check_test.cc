@@ -22,7 +22,12 @@ void expect(const std::vector<Case>& cases) {
     const auto result = check_request(request);
     EXPECT_EQ(message_of(result), cases[i].complaint) << "case " << i;
     if (!result) {
-      EXPECT_EQ(result.error().kind(), Kind::Invalid) << "case " << i;
+      // dockerd answers some with 500.
+      const std::string& text = result.error().message();
+      const bool as_internal =
+          text.starts_with("invalid --security-opt") || text.starts_with("--storage-opt");
+      EXPECT_EQ(result.error().kind(), as_internal ? Kind::Internal : Kind::Invalid)
+          << "case " << i;
     }
   }
 }
@@ -161,10 +166,11 @@ TEST(Requests, limit_processors_sensibly) {
       {"CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
        WITH(r.host.cpu_period = 1000001)},
       {"CPU cfs quota can not be less than 1ms (i.e. 1000)", WITH(r.host.cpu_quota = 999)},
+      {"invalid CPU shares (-1): value must be a positive integer", WITH(r.host.cpu_shares = -1)},
       {"kernel does not support CPU real-time scheduler", WITH(r.host.cpu_realtime_runtime = 1)},
-      {"Invalid value 1- for cpuset cpus", WITH(r.host.cpuset_cpus = "1-")},
-      {"Invalid value 0,, for cpuset cpus", WITH(r.host.cpuset_cpus = "0,,")},
-      {"Invalid value a for cpuset mems", WITH(r.host.cpuset_mems = "a")},
+      {"Invalid value 1- for cpuset cpus: invalid format: 1-", WITH(r.host.cpuset_cpus = "1-")},
+      {"Invalid value 0,, for cpuset cpus: invalid format: 0,,", WITH(r.host.cpuset_cpus = "0,,")},
+      {"Invalid value a for cpuset mems: invalid format: a", WITH(r.host.cpuset_mems = "a")},
       {"Range of blkio weight is from 10 to 1000", WITH(r.host.blkio_weight = 9)},
       {"Range of blkio weight is from 10 to 1000", WITH(r.host.blkio_weight = 1001)},
       {"ok", WITH(r.host.nano_cpus = 1'000'000'000; r.host.cpuset_cpus = "0")},
@@ -192,11 +198,13 @@ TEST(Requests, use_modes_that_exist) {
       {"invalid UTS mode: container:x", WITH(r.host.uts_mode = "container:x")},
       {"invalid user namespace mode: private", WITH(r.host.userns_mode = "private")},
       {"invalid cgroup namespace mode: container:x", WITH(r.host.cgroupns_mode = "container:x")},
-      {"invalid isolation 'hyperv' on linux", WITH(r.host.isolation = "hyperv")},
+      {"invalid isolation (hyperv): linux only supports 'default'",
+       WITH(r.host.isolation = "hyperv")},
       {"ok", WITH(r.host.isolation = "default")},
       {"unknown or invalid runtime name: kata", WITH(r.host.runtime = "kata")},
       {"ok", WITH(r.host.runtime = "runc")},
-      {"logger: no log driver named 'gelf' is registered", WITH(r.host.log_config.type = "gelf")},
+      {"error looking up logging plugin gelf: plugin \"gelf\" not found",
+       WITH(r.host.log_config.type = "gelf")},
       {"ok", WITH(r.host.log_config.type = "local")},
   });
 }
@@ -259,7 +267,7 @@ TEST(Requests, resolve_names_by_addresses) {
       {"bad format for add-host: \"a\nb:1.2.3.4\"", WITH(r.host.extra_hosts = {"a\nb:1.2.3.4"})},
       {"invalid IP address in add-host: \"1.2.3\"", WITH(r.host.extra_hosts = {"a:1.2.3"})},
       {"invalid IP address in add-host: \"\"", WITH(r.host.extra_hosts = {"a:"})},
-      {"invalid IP address: x", WITH(r.host.dns = {"x"})},
+      {"bad nameserver address x: ParseAddr(\"x\"): unable to parse IP", WITH(r.host.dns = {"x"})},
       {"invalid DNS setting: a\nb", WITH(r.host.dns_search = {"a\nb"})},
       {"invalid DNS setting: a b", WITH(r.host.dns_options = {"a b"})},
   });

@@ -78,6 +78,19 @@ TEST(Merging, adds_what_the_request_does_not_say) {
   EXPECT_EQ(merged(own, image).stop_signal, "SIGINT");
 }
 
+TEST(Merging, leaves_out_what_no_request_could_say) {
+  oci::RunConfig image = image_with_command();
+  image.env = {"", "=x", "A\nB=x", "C=a\nb", std::string("D=\0", 3), "E"};
+  image.exposed_ports = {"x/tcp", "80/tcp", "70000", "/"};
+  image.stop_signal = "NOPE";
+  image.working_directory = "srv/../app/";
+  const ContainerConfig config = merged({}, image);
+  EXPECT_EQ(config.env, (Words{"C=a\nb", "E"}));
+  EXPECT_EQ(config.exposed_ports.size(), 1u);
+  EXPECT_EQ(config.stop_signal, "");
+  EXPECT_EQ(config.working_dir, "/app");
+}
+
 TEST(Merging, inherits_parts_of_a_health_check) {
   oci::RunConfig image = image_with_command();
   EXPECT_FALSE(merged({}, image).healthcheck);

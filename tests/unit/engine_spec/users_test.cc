@@ -108,7 +108,7 @@ TEST_F(Users, are_found_as_docker_finds_them) {
 TEST_F(Users, get_groups_that_are_added) {
   EXPECT_EQ(resolve("web", {"www"}), "33:44 [4 29 44] /var/www");
   EXPECT_EQ(resolve("0", {"audio", "29", "6000"}), "0:0 [0 29 6000] /root");
-  EXPECT_EQ(resolve("0", {"nope"}), "Unable to find group nope: no matching entries in group file");
+  EXPECT_EQ(resolve("0", {"nope"}), "unable to find group nope: no matching entries in group file");
   EXPECT_EQ(resolve("0", {"-1"}), "uids and gids must be in range 0-2147483647");
   EXPECT_EQ(resolve("0", {"4294967296"}), "uids and gids must be in range 0-2147483647");
 }
