@@ -103,7 +103,8 @@ ring::Task<> Containers::attach(std::string id, AttachOptions options, ClientCon
   ParkedClient parked{.options = std::move(options),
                       .socket = std::make_shared<Fd>(std::move(client.socket)),
                       .early_bytes = std::move(client.early_bytes)};
-  if (is_up(entry->container) || entry->starting) {
+  while (entry->starting) co_await entry->start_over.wait();
+  if (is_up(entry->container)) {
     co_await state.give_client(entry, std::move(parked));
     co_return;
   }

@@ -285,9 +285,8 @@ ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
   fault_point("start.networks");
   co_await write_hosts(*entry);
   const Fd place = co_await open_directory(*entry);
-  for (ParkedClient& client : std::exchange(entry->parked, {})) {
-    background.start(give_client(entry, std::move(client)));
-  }
+  // Output waits for those who have attached before the start.
+  request.has_client = !entry->parked.empty();
   container.state.error.clear();
   entry->core_has_it = entry->starting = true;
   entry->ending = false;
@@ -301,9 +300,14 @@ ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
   if (!reply) {
     entry->core_has_it = false;
     entry->forgotten.notify_all();
+    entry->start_over.notify_all();
     co_await fail(reply.error().kind(), reply.error().message());
   }
+  for (ParkedClient& client : std::exchange(entry->parked, {})) {
+    background.start(give_client(entry, std::move(client)));
+  }
   started(entry, *reply);
+  entry->start_over.notify_all();
   if (entry->early_exit) exit_of(entry, *std::exchange(entry->early_exit, std::nullopt));
 }
 

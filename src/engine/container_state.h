@@ -63,6 +63,7 @@ struct Entry {
   uint64_t run = 0;          // counts starts: what belongs to an earlier run sees so
   bool core_has_it = false;  // from before the start until core has forgotten it
   bool starting = false;     // core was asked and its answer has not been taken note of
+  ring::Notice start_over;
   std::optional<core::ExitedEvent> early_exit;  // that came meanwhile
   ring::Notice forgotten;
   bool ending = false;  // its stop was asked for: no restart

@@ -14,6 +14,8 @@ namespace nacelle::engine {
 namespace {
 
 constexpr size_t id_bytes_max = 256;
+constexpr ring::Duration connect_pause = std::chrono::milliseconds(10);
+constexpr int connect_attempts_max = 200;
 constexpr unsigned pool_addresses = 64, pool_ready = 8;
 
 Result<> make_directories(const std::string& path) {
@@ -42,6 +44,8 @@ Result<std::string> installation_id(const std::string& data_root) {
 }
 
 ring::Task<> refill_pool(Engine* engine) {
+  // Its first event may come before connect() has ended.
+  while (!engine->core) co_await ring::sleep_for(engine->loop, connect_pause);
   auto pool = engine->networks->lease_pool(pool_addresses, pool_ready);
   co_await engine->core->call(std::move(pool));
 }
@@ -59,7 +63,10 @@ core::EventHandlers handlers_of(Engine& engine) {
   handlers.address_free = [self](const core::AddressFreeEvent& event) {
     self->networks->address_free(event.network, event.address);
   };
-  handlers.restarted = [self] { self->containers->state().core_restarted(); };
+  handlers.restarted = [self] {
+    // While connect() is still trying, there is nothing to find again that recover() will not.
+    if (self->core) self->containers->state().core_restarted();
+  };
   handlers.log_trouble = [](const core::LogTroubleEvent&) {};
   handlers.client_left = [self](const core::ClientLeftEvent& event) {
     self->containers->state().client_left(event);
@@ -72,6 +79,11 @@ core::EventHandlers handlers_of(Engine& engine) {
 ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options options) {
   auto engine = std::make_unique<Engine>(loop);
   engine->options = std::move(options);
+  if (engine->options.init_program.empty()) {
+    std::string beside = co_await sys::read_link_at(sys::working_directory, "/proc/self/exe");
+    beside.resize(beside.rfind('/') + 1);
+    engine->options.init_program = beside + "nacelle-init";
+  }
   const Options& chosen = engine->options;
   co_await make_directories(chosen.run_directory);
   co_await make_directories(chosen.data_root);
@@ -92,8 +104,13 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   core.program = chosen.core_program;
   core.worker = chosen.worker_program;
   core.cgroup_root = chosen.cgroup_root;
-  Result<std::unique_ptr<core::Client>> connected =
-      co_await ring::as_result(core::Client::connect(loop, std::move(core), handlers_of(*engine)));
+  Result<std::unique_ptr<core::Client>> connected = fail(Kind::Internal, "not tried");
+  for (int attempt = 0; attempt < connect_attempts_max; ++attempt) {
+    if (attempt > 0) co_await ring::sleep_for(loop, connect_pause);
+    connected = co_await ring::as_result(core::Client::connect(loop, core, handlers_of(*engine)));
+    // An engine that was killed a moment ago still has its connection: the kernel takes it apart.
+    if (connected || connected.error().kind() != Kind::Conflict) break;
+  }
   if (!connected) {
     co_await close_engine(*engine);
     co_await fail(connected.error().kind(), connected.error().message());
