@@ -369,7 +369,7 @@ Result<int> run_commit(Session& session, const Arguments& arguments) {
   target.with("container", parsed.operands[0]);
   if (parsed.operands.size() == 2) {
     const oci::Reference name = TRY(parse_new_name(parsed.operands[1]));
-    target.with("repo", name.familiar_name()).with("tag", name.tag);
+    target.with("repo", name.name()).with("tag", name.tag);
   }
   target.maybe("comment", message).maybe("author", author);
   for (const std::string& change : changes) target.with("changes", change);

@@ -226,7 +226,7 @@ Result<int> engine_tag(Session& session, const Arguments& arguments) {
   Api* api = TRY(session.api());
   TRY(api->send({.method = "POST",
                  .target = Target("/images/", parsed.operands[0], "/tag")
-                               .with("repo", name.familiar_name())
+                               .with("repo", name.name())
                                .with("tag", name.tag)}));
   return 0;
 }
@@ -343,7 +343,7 @@ Result<int> engine_import(Session& session, const Arguments& arguments) {
   target.with("fromSrc", is_url ? from : "-").maybe("message", message).maybe("platform", platform);
   if (parsed.operands.size() == 2) {
     const oci::Reference name = TRY(parse_new_name(parsed.operands[1]));
-    target.with("repo", name.familiar_name()).with("tag", name.tag);
+    target.with("repo", name.name()).with("tag", name.tag);
   }
   for (const std::string& change : changes) target.with("changes", change);
   Api::Request request{.method = "POST", .target = target};

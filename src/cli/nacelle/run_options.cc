@@ -418,9 +418,6 @@ Result<> apply_to_first_network(NetworkChoice& first, RunPlan& plan, const Given
   if (!given.mac_address.empty()) {
     if (!endpoint.mac_address.empty()) return twice("mac-address", "MAC address");
     endpoint.mac_address = TRY(check_mac_address(given.mac_address));
-    plan.config.mac_address = given.mac_address;
-  } else if (!endpoint.mac_address.empty()) {
-    plan.config.mac_address = endpoint.mac_address;
   }
   if (is_user_defined(first.name)) endpoint.links = given.links;
   return {};
@@ -451,6 +448,8 @@ Result<> apply_network(RunPlan& plan, const Given& given) {
     if (plan.networking.endpoints.contains(choice.name)) {
       return wrong(cat("network \"", choice.name, "\" is specified multiple times"));
     }
+    // The engine's own networks have no endpoints that could be described.
+    if (!is_user_defined(choice.name) && choice.name != "default" && choices.size() == 1) continue;
     plan.networking.endpoints[choice.name] = std::move(choice.endpoint);
   }
   return {};
@@ -506,7 +505,21 @@ Result<> apply_security(RunPlan& plan, const Given& given) {
   return {};
 }
 
+// "chown" as "CAP_CHOWN", each once and in order: one set has one spelling.
+void normalise(Words& capabilities) {
+  for (std::string& each : capabilities) {
+    for (char& c : each) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+    if (each != "ALL" && !each.starts_with("CAP_")) each.insert(0, "CAP_");
+  }
+  std::ranges::sort(capabilities);
+  const auto rest = std::ranges::unique(capabilities);
+  capabilities.erase(rest.begin(), rest.end());
+}
+
 Result<> apply_rest(RunPlan& plan, const Given& given) {
+  normalise(plan.host.cap_add);
+  normalise(plan.host.cap_drop);
+  std::ranges::sort(plan.host.ulimits, {}, &engine::Ulimit::name);
   if (!given.log_options.empty() && plan.host.log_config.type == "none") {
     return wrong("invalid logging opts for driver none");
   }

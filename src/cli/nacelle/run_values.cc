@@ -609,9 +609,7 @@ Result<std::vector<std::string>> read_variables(const std::string& path, bool fr
     if (name.empty()) return wrong(cat("no variable name on line '", line, "'"));
     if (line.contains('=')) {
       lines.emplace_back(line);
-    } else if (!from_environment) {
-      lines.emplace_back(name);
-    } else if (::getenv(std::string(name).c_str()) != nullptr) {
+    } else if (from_environment && ::getenv(std::string(name).c_str()) != nullptr) {
       lines.push_back(with_environment(name));
     }
   }
