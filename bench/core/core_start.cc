@@ -50,6 +50,10 @@ void print(const char* what, std::vector<Sample> samples) {
   std::printf("\n");
 }
 
+ring::Task<> settle(ring::Loop& loop) {
+  co_await ring::sleep_for(loop, std::chrono::milliseconds(20));
+}
+
 int measure(int rounds, int many) {
   Driver driver(run_directory);
   driver.connect();
@@ -78,6 +82,8 @@ int measure(int rounds, int many) {
     std::vector<Sample> samples;
     for (int round = 0; round < rounds + 3; ++round) {
       wait_for_pool();
+      // The kernel takes the last one's namespaces down in its own time.
+      (void)driver.loop().run(settle(driver.loop()));
       const Fd root = driver.root(files);
       core::StartRequest request = driver.request(++number, plan);
       request.traced = traced;

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -84,10 +85,34 @@ pid_t start_writer(const Setting& setting, const Fd& into) {
   ::_exit(0);
 }
 
-void reap(pid_t pid) {
+// Its processor time in seconds.
+double reap(pid_t pid) {
   int status = 0;
-  if (::waitpid(pid, &status, 0) < 0 || status != 0) die("a process that was measured has failed");
+  rusage used{};
+  if (::wait4(pid, &status, 0, &used) < 0 || status != 0)
+    die("a process that was measured has failed");
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
+
+// Of a running process: what the kernel counted, in nanoseconds.
+double seconds_used(int pid) {
+  const auto text = nacelle::sys::read_file_at(nacelle::sys::working_directory,
+                                               cat("/proc/", pid, "/schedstat").c_str(), 256);
+  return text ? ::atof(text->c_str()) * 1e-9 : 0;
+}
+int pid_of(const Fd& pidfd) {
+  const auto text = nacelle::sys::read_file_at(
+      nacelle::sys::working_directory, cat("/proc/self/fdinfo/", pidfd.get()).c_str(), 4096);
+  return text ? ::atoi(text->c_str() + text->find("Pid:") + 4) : 0;
+}
+
+// How fast, and how much processor time of the reader for it.
+struct Outcome {
+  double mib_per_second = 0, cpu_s = 0;
+};
 
 using Clock = std::chrono::steady_clock;
 double mib_per_second(const Setting& setting, Clock::time_point begun) {
@@ -95,7 +120,7 @@ double mib_per_second(const Setting& setting, Clock::time_point begun) {
   return static_cast<double>(setting.bytes) / (1u << 20) / took.count();
 }
 
-double run_cat(const Setting& setting) {
+Outcome run_cat(const Setting& setting) {
   const std::string path = cat(setting.directory, "/nacelle-bench-cat");
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file) die(path);
@@ -113,10 +138,10 @@ double run_cat(const Setting& setting) {
   const pid_t writer = start_writer(setting, pipe.write);
   pipe.write = Fd();
   reap(writer);
-  reap(reader);
+  const double cpu_s = reap(reader);
   const double speed = mib_per_second(setting, begun);
   ::unlink(path.c_str());
-  return speed;
+  return {speed, cpu_s};
 }
 
 class Worker {
@@ -135,9 +160,10 @@ class Worker {
     auto spawned = nacelle::sys::spawn(options);
     if (!spawned) die(spawned.error().message());
     pidfd_ = *std::move(spawned);
+    pid_ = pid_of(pidfd_);
   }
 
-  double run(int round) {
+  Outcome run(int round) {
     const std::string directory_path = cat(setting_.directory, "/nacelle-bench-log");
     ::mkdir(directory_path.c_str(), 0700);
     const Fd directory(::open(directory_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -150,6 +176,7 @@ class Worker {
                                .has_directory = true};
     tell(how, {&journal, &out.read, &err.read, &directory});
     ::usleep(20'000);
+    const double used = seconds_used(pid_);
     const auto begun = Clock::now();
     const pid_t writer = start_writer(setting_, out.write);
     out.write = Fd();
@@ -160,9 +187,10 @@ class Worker {
     if (::recv(control_.get(), said, sizeof said, 0) <= 0 || said[0] != logs::Drained::code)
       die("the log worker did not drain");
     const double speed = mib_per_second(setting_, begun);
+    const double cpu_s = seconds_used(pid_) - used;
     ::unlinkat(directory.get(), "container.log", 0);
     ::rmdir(directory_path.c_str());
-    return speed;
+    return {speed, cpu_s};
   }
 
  private:
@@ -194,6 +222,7 @@ class Worker {
   const Setting& setting_;
   Pipe work_ = make_pipe();
   Fd control_, pidfd_;
+  int pid_ = 0;
 };
 
 double median(std::vector<double> values) {
@@ -210,22 +239,25 @@ double deviation(const std::vector<double>& values) {
 double compare(Setting setting, bool line_by_line) {
   setting.line_by_line = line_by_line;
   Worker worker(setting);
-  std::vector<double> cats, ours, paired;
+  std::vector<double> cats, ours, paired, cats_cpu, ours_cpu;
   for (int round = 0; round < setting.rounds; ++round) {
     // Whoever comes second finds the disk busy with what the first has written.
-    double bare = 0, logged = 0;
+    Outcome bare, logged;
     if (round % 2 == 0) bare = run_cat(setting);
     logged = worker.run(round);
     if (round % 2 != 0) bare = run_cat(setting);
-    cats.push_back(bare);
-    ours.push_back(logged);
-    paired.push_back(logged / bare);
+    cats.push_back(bare.mib_per_second);
+    ours.push_back(logged.mib_per_second);
+    paired.push_back(logged.mib_per_second / bare.mib_per_second);
+    cats_cpu.push_back(bare.cpu_s);
+    ours_cpu.push_back(logged.cpu_s);
   }
   const double ratio = median(ours) / median(cats);
-  std::printf("%-22s cat %7.0f MiB/s (MAD %.0f)   log %7.0f MiB/s (MAD %.0f)   ratio %.2f"
-              "   paired %.2f\n",
+  std::printf("%-17s cat %6.0f MiB/s (MAD %.0f, cpu %.3f s)  log %6.0f MiB/s (MAD %.0f, cpu %.3f s)"
+              "  ratio %.2f  paired %.2f\n",
               line_by_line ? "a write per line" : "writes of 64 KiB", median(cats),
-              deviation(cats), median(ours), deviation(ours), ratio, median(paired));
+              deviation(cats), median(cats_cpu), median(ours), deviation(ours), median(ours_cpu),
+              ratio, median(paired));
   return ratio;
 }
 
