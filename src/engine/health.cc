@@ -1,5 +1,7 @@
 // Health checks: a probe is an exec whose output is read here. One task per container that has
 // such a check, while it runs.
+#include "engine/health.h"
+
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -8,7 +10,6 @@
 
 #include "base/text.h"
 #include "engine/container_state.h"
-#include "engine/health.h"
 #include "engine/moment.h"
 #include "ring/ops.h"
 
