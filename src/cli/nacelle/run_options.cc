@@ -383,7 +383,7 @@ bool is_user_defined(std::string_view network) {
 }
 
 // --network-alias, --ip and the like belong to the first network.
-Result<> apply_to_first_network(NetworkChoice& first, RunPlan& plan, const Given& given) {
+Result<> apply_to_first_network(NetworkChoice& first, const Given& given) {
   engine::Endpoint& endpoint = first.endpoint;
   const auto ipam = [&]() -> engine::EndpointIpamConfig& {
     if (!endpoint.ipam_config) endpoint.ipam_config.emplace();
@@ -435,7 +435,7 @@ Result<> apply_network(RunPlan& plan, const Given& given) {
   if (!named && !given.aliases.empty() && choices[0].name == "host") {
     return wrong("network-scoped aliases are only supported for user-defined networks");
   }
-  TRY(apply_to_first_network(choices[0], plan, given));
+  TRY(apply_to_first_network(choices[0], given));
   plan.host.links = given.links;
   plan.host.network_mode = choices[0].name;
   for (NetworkChoice& choice : choices) {
