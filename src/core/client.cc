@@ -50,15 +50,14 @@ struct Client::State {
     bool has_input = false;
   };
 
-  State(Loop& loop_in, ClientOptions options_in, EventHandlers handlers_in)
-      : loop(loop_in),
-        options(std::move(options_in)),
-        handlers(std::move(handlers_in)),
-        scope(loop_in, [](const Error&) {}) {}
+  State(Loop& loop_in, ClientOptions options_in)
+      : loop(loop_in), options(std::move(options_in)), scope(loop_in, [](const Error&) {}) {}
 
   Loop& loop;
   ClientOptions options;
   EventHandlers handlers;
+  bool listening = false;
+  std::vector<std::pair<uint8_t, std::string>> untold;  // events from before listen()
   std::shared_ptr<const Fd> socket;
   std::shared_ptr<Outbox> outbox;
   std::map<uint64_t, std::shared_ptr<Call>> calls;
@@ -235,6 +234,10 @@ void Client::State::dispatch(Packet packet) {
 }
 
 void Client::State::hear(uint8_t code, const std::string& payload) {
+  if (!listening) {
+    untold.emplace_back(code, payload);
+    return;
+  }
   const auto pass = [&]<class Event>(const std::function<void(const Event&)>& handler) {
     const auto event = codec::flat::decode<Event>(payload, "nacelle-core's event");
     if (event && handler) handler(*event);
@@ -295,11 +298,10 @@ static Task<> until_connected(std::shared_ptr<Client::State> state) {
 Client::Client(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Client::~Client() = default;
 
-Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options,
-                                              EventHandlers handlers) {
+Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options) {
   if (options.program.empty()) options.program = beside_us("nacelle-core");
   if (options.worker.empty()) options.worker = beside_us("nacelle-worker");
-  const auto state = std::make_shared<State>(loop, std::move(options), std::move(handlers));
+  const auto state = std::make_shared<State>(loop, std::move(options));
   co_await state->open_connection();
   state->scope.start(state->serve());
   std::unique_ptr<Client> client(new Client(state));
@@ -318,6 +320,12 @@ Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options,
   }
   state->connected = true;
   co_return client;
+}
+
+void Client::listen(EventHandlers handlers) {
+  state_->handlers = std::move(handlers);
+  state_->listening = true;
+  for (const auto& [code, payload] : std::exchange(state_->untold, {})) state_->hear(code, payload);
 }
 
 Task<std::string> Client::exchange(uint8_t code, std::string payload,

@@ -39,10 +39,13 @@ struct EventHandlers {
 
 class Client {
  public:
-  // `loop` outlives the client; close() comes before its end. A handler may not destroy it.
-  static ring::Task<std::unique_ptr<Client>> connect(ring::Loop& loop, ClientOptions options,
-                                                     EventHandlers handlers);
+  // `loop` outlives the client; close() comes before its end.
+  static ring::Task<std::unique_ptr<Client>> connect(ring::Loop& loop, ClientOptions options);
   ~Client();
+
+  // Once: events are told from here on, first those that have come already. What the handlers use
+  // is there by then, the client too. A handler may not destroy it.
+  void listen(EventHandlers handlers);
 
   // `descriptors` are borrowed until the call ends. What a reply brings along and is to be parked
   // is kept in here.

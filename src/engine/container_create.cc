@@ -106,8 +106,7 @@ Result<> resolve_volume(Containers::State& state, const CreateRequest& request,
     }
   }
   if (driver.empty()) driver = request.host.volume_driver;
-  const bool there = !plan.point.name.empty() && volumes.find(plan.point.name).has_value();
-  plan.anonymous = plan.anonymous || plan.point.name.empty();
+  const bool there = volumes.find(plan.point.name).has_value();
   const Volume volume = TRY(volumes.create(plan.point.name, driver, std::move(labels),
                                            std::move(options), plan.anonymous && !there));
   if (!there && plan.anonymous) undo.made(volume.name);
@@ -117,6 +116,20 @@ Result<> resolve_volume(Containers::State& state, const CreateRequest& request,
   plan.point.driver = volume.driver;
   plan.point.source = volume.mountpoint;
   return {};
+}
+
+// Anonymous volumes get their names here, and the names are written down before the volumes are
+// made: an engine that finds the directory without a record takes them away with it.
+Result<> name_volumes(const Fd& place, std::vector<MountPlan>& plans) {
+  std::string names;
+  for (MountPlan& plan : plans) {
+    if (plan.point.type != "volume" || !plan.point.name.empty()) continue;
+    plan.anonymous = true;
+    plan.point.name = random_id();
+    names += plan.point.name + '\n';
+  }
+  if (names.empty()) return {};
+  return put_file(place, made_volumes_file, names, 0600);
 }
 
 Result<> resolve_mounts(Containers::State& state, const CreateRequest& request,
@@ -406,6 +419,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
 
   const Fd place = co_await make_directory(this, entry, image, &undo);
   entry->mounts = co_await plan_mounts(request, volumes_from);
+  co_await name_volumes(place, entry->mounts);
   co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
   fault_point("create.volumes");
   for (const MountPlan& plan : entry->mounts) container.mounts.push_back(plan.point);

@@ -23,6 +23,7 @@ constexpr ring::Duration slice = std::chrono::milliseconds(1);
 constexpr ring::Duration list_retry = std::chrono::milliseconds(100);
 // Addresses and namespaces that core keeps ready for `bridge`.
 constexpr unsigned pool_addresses = 64, pool_ready = 8;
+constexpr size_t made_volumes_bytes_max = 1u << 20;
 constexpr unsigned lonely_ready = 8;  // namespaces with `lo` alone
 
 }  // namespace
@@ -31,21 +32,32 @@ Result<EntryRef> Containers::State::load(const std::string& id) {
   Result<Record> read = load_record(directory, id);
   unloaded.erase(id);
   if (!read) {
-    const int parent = directory.get();
     if (read.error().error_number() == ENOENT) {
-      // A create, or a removal, that did not come to its end.
-      std::string trash = cat(".trash-", image::random_name());
-      if (sys::rename_at(parent, id.c_str(), trash.c_str())) {
-        background.start(remove_trash(std::move(trash)));
-      }
+      background.start(discard_unfinished(id));
     } else if (read.error().kind() == Kind::Invalid) {
       // What it has written may be worth something to somebody.
-      (void)sys::rename_at(parent, id.c_str(), cat(".damaged-", id).c_str());
+      (void)sys::rename_at(directory.get(), id.c_str(), cat(".damaged-", id).c_str());
     }
     return std::unexpected(std::move(read).error());
   }
   take_in(*std::move(read));
   return entries.find(id)->second;
+}
+
+// A create that did not come to its end. The list of its volumes goes last.
+ring::Task<> Containers::State::discard_unfinished(std::string id) {
+  co_await all_loaded();  // who holds volumes is known
+  const std::string list = cat(id, '/', made_volumes_file);
+  const std::string made =
+      sys::read_file_at(directory.get(), list.c_str(), made_volumes_bytes_max).value_or("");
+  std::string_view rest = made;
+  while (!rest.empty()) {
+    (void)co_await ring::as_result(
+        engine.volumes->remove(std::string(take_until(rest, '\n')), true));
+  }
+  std::string trash = cat(".trash-", image::random_name());
+  co_await sys::rename_at(directory.get(), id.c_str(), trash.c_str());
+  co_await remove_trash(std::move(trash));
 }
 
 void Containers::State::take_in(Record record) {

@@ -34,6 +34,9 @@
 
 namespace nacelle::engine {
 
+// In a container's directory from before its anonymous volumes are made: their names, a line each.
+inline constexpr const char* made_volumes_file = "volumes";
+
 // What waits look at; outlives its container.
 struct Pulse {
   ring::Notice changed;
@@ -223,6 +226,7 @@ struct Containers::State {
   ring::Task<> load_rest();
   void take_in(Record record);  // a record that was read
   ring::Task<> discard_unknown(std::string id);
+  ring::Task<> discard_unfinished(std::string id);
   Result<EntryRef> load(const std::string& id);
   void core_restarted();
   ring::Task<> after_core_restart();

@@ -44,8 +44,6 @@ Result<std::string> installation_id(const std::string& data_root) {
 }
 
 ring::Task<> refill_pool(Engine* engine) {
-  // Its first event may come before connect() has ended.
-  while (!engine->core) co_await ring::sleep_for(engine->loop, connect_pause);
   auto pool = engine->networks->lease_pool(pool_addresses, pool_ready);
   co_await engine->core->call(std::move(pool));
 }
@@ -63,10 +61,7 @@ core::EventHandlers handlers_of(Engine& engine) {
   handlers.address_free = [self](const core::AddressFreeEvent& event) {
     self->networks->address_free(event.network, event.address);
   };
-  handlers.restarted = [self] {
-    // While connect() is still trying, there is nothing to find again that recover() will not.
-    if (self->core) self->containers->state().core_restarted();
-  };
+  handlers.restarted = [self] { self->containers->state().core_restarted(); };
   handlers.log_trouble = [](const core::LogTroubleEvent&) {};
   handlers.client_left = [self](const core::ClientLeftEvent& event) {
     self->containers->state().client_left(event);
@@ -107,7 +102,7 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   Result<std::unique_ptr<core::Client>> connected = fail(Kind::Internal, "not tried");
   for (int attempt = 0; attempt < connect_attempts_max; ++attempt) {
     if (attempt > 0) co_await ring::sleep_for(loop, connect_pause);
-    connected = co_await ring::as_result(core::Client::connect(loop, core, handlers_of(*engine)));
+    connected = co_await ring::as_result(core::Client::connect(loop, core));
     // An engine that was killed a moment ago still has its connection: the kernel takes it apart.
     if (connected || connected.error().kind() != Kind::Conflict) break;
   }
@@ -117,6 +112,7 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   }
   engine->core = *std::move(connected);
   engine->stats = std::make_unique<Stats>(*engine);
+  engine->core->listen(handlers_of(*engine));
   Result<> recovered = co_await ring::as_result(engine->containers->recover());
   if (!recovered) {
     co_await close_engine(*engine);

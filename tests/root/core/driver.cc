@@ -59,9 +59,10 @@ void Driver::connect(std::string program) {
     order.push_back("exited");
   };
   handlers.restarted = [this] { ++restarts; };
-  auto client = loop_->run(core::Client::connect(*loop_, options, std::move(handlers)));
+  auto client = loop_->run(core::Client::connect(*loop_, options));
   ASSERT_TRUE(client) << client.error().message() << read_file(run_directory_ + "/core.log");
   client_ = *std::move(client);
+  client_->listen(std::move(handlers));
 }
 
 void Driver::disconnect() {
