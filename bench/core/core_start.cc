@@ -44,8 +44,9 @@ void print(const char* what, std::vector<Sample> samples) {
               samples.size());
   if (at(0.5).phases.empty()) return;
   std::printf("  median start:");
+  const uint64_t received_ns = at(0.5).phases[0].ns;
   for (const core::Phase& each : at(0.5).phases) {
-    std::printf(" %s %ld", each.name.c_str(), static_cast<long>(each.ns / 1000));
+    std::printf(" %s %ld", each.name.c_str(), static_cast<long>((each.ns - received_ns) / 1000));
   }
   std::printf("\n");
 }

@@ -1,6 +1,7 @@
 // Containers: made, looked at, started, stopped, changed and removed. What streams is in
 // container_streams.cc.
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "engine/moment.h"
 #include "image/images.h"
 #include "oci/image.h"
+#include "sys/clock.h"
 
 namespace nacelle::api {
 namespace {
@@ -171,7 +173,17 @@ ring::Task<> create(Call& call) {
   co_await reply_json(call, 201, std::move(json).take());
 }
 
+// X-Nacelle-Phases: each phase of a start with its end, in nanoseconds since `begun_ns`.
+http::Headers phases_header(const engine::StartTrace& trace, uint64_t begun_ns) {
+  std::string text;
+  for (const core::Phase& phase : trace) {
+    text += cat(text.empty() ? "" : ",", phase.name, "=", phase.ns - begun_ns);
+  }
+  return {{"X-Nacelle-Phases", text}};
+}
+
 ring::Task<> start(Call& call) {
+  const uint64_t begun_ns = sys::monotonic_ns();
   // Clients before 1.24 sent a HostConfig; "{}" and "null" still come.
   constexpr uint64_t nothing_bytes_max = 7;
   const http::RequestHead& head = call.http.request();
@@ -184,8 +196,14 @@ ring::Task<> start(Call& call) {
     co_await fail(Kind::Invalid, "checkpoint is only supported in experimental mode");
   }
   const std::string keys(call.http.query("detachKeys"));
-  const Changed changed = co_await call.engine.containers->start(container_of(call), keys);
-  co_await no_content(call, changed == Changed::Yes ? 204 : 304);
+  std::shared_ptr<engine::StartTrace> trace;
+  if (http::find_header(head.headers, "x-nacelle-trace") != nullptr) {
+    trace = std::make_shared<engine::StartTrace>();
+  }
+  const Changed changed = co_await call.engine.containers->start(container_of(call), keys, trace);
+  http::Headers headers;
+  if (trace) headers = phases_header(*trace, begun_ns);
+  co_await call.http.reply(changed == Changed::Yes ? 204 : 304, "", "", std::move(headers));
 }
 
 ring::Task<> rename(Call& call) {

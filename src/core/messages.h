@@ -54,7 +54,7 @@ enum class NetworkMode : uint8_t {
 
 struct Phase {
   std::string name;
-  uint64_t ns = 0;  // at its end, since the request was received by core
+  uint64_t ns = 0;  // at its end, by CLOCK_MONOTONIC
   template <class Visit>
   void fields(Visit& visit) {
     visit(name, ns);

@@ -25,6 +25,7 @@
 #include "nacelle/loop.h"
 #include "ring/notice.h"
 #include "sys/cgroup.h"
+#include "sys/clock.h"
 
 namespace nacelle::core {
 
@@ -187,7 +188,7 @@ class Server {
 // How long writers that outlive a process are waited for.
 inline constexpr uint32_t linger_ms = 250;
 
-uint64_t monotonic_ns();
+using sys::monotonic_ns;
 int64_t realtime_ns();
 
 template <class Event>

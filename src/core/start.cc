@@ -269,7 +269,6 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   options.files_limit = files_limit_;
   starting.launch = co_await Launch::begin(plan, options);
   Launch& launch = *starting.launch;
-  const uint64_t clone_ns = monotonic_ns();
   fault_point("core start cloned");
 
   // While the child works.
@@ -286,6 +285,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   }
   fault_point("core start written");
   co_await settle(launch);
+  const uint64_t executed_ns = monotonic_ns();
   fault_point("core start executed");
 
   if (terminal) {
@@ -303,19 +303,19 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   reply.cgroup = cgroup_directory;
   reply.interfaces = record.interfaces;
   if (request.traced) {
-    const uint64_t zero = exchange.received_ns;
     const auto add = [&](const char* name, uint64_t at) {
-      if (at > zero) reply.phases.push_back({name, at - zero});
+      if (at > 0) reply.phases.push_back({name, at});
     };
+    add("core", exchange.received_ns);
     add("network", networked_ns);
     add("cgroup", cgroup_ns);
-    add("clone", clone_ns);
     constexpr std::pair<container::Phase, const char*> phases[] = {
-        {container::Phase::Born, "born"},       {container::Phase::Namespaces, "namespaces"},
+        {container::Phase::Born, "clone"},      {container::Phase::Namespaces, "namespaces"},
         {container::Phase::Mounts, "mounts"},   {container::Phase::Pivot, "pivot"},
         {container::Phase::Process, "process"}, {container::Phase::Seccomp, "seccomp"}};
     for (const auto& [phase, name] : phases) add(name, launch.phase_ns(phase));
-    add("exec", monotonic_ns());
+    add("exec", executed_ns);
+    add("record", monotonic_ns());
   }
   exchange.keep = process;
   exchange.reply_descriptors = process->parked();

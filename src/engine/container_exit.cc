@@ -130,7 +130,7 @@ ring::Task<> Containers::State::after_exit(EntryRef entry, uint64_t run, bool re
   if (container.state.phase != Phase::Restarting) co_return;
   ++entry->run;
   ++entry->container.restart_count;
-  co_await launch_or_note(entry, false);
+  co_await launch_or_note(entry, nullptr);
 }
 
 }  // namespace nacelle::engine

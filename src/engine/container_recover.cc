@@ -250,7 +250,7 @@ ring::Task<> Containers::State::restart_after_boot(EntryRef entry) {
     co_return;
   }
   ++entry->run;
-  co_await launch_or_note(entry, false);
+  co_await launch_or_note(entry, nullptr);
 }
 
 void Containers::State::core_restarted() { background.start(after_core_restart()); }

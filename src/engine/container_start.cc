@@ -14,6 +14,7 @@
 #include "engine/moment.h"
 #include "logs/options.h"
 #include "ring/ops.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 
 namespace nacelle::engine {
@@ -115,7 +116,7 @@ Result<> make_sources(const std::vector<MountPlan>& plans) {
 
 }  // namespace
 
-ring::Task<Changed> Containers::State::start(EntryRef entry, bool traced) {
+ring::Task<Changed> Containers::State::start(EntryRef entry, std::shared_ptr<StartTrace> trace) {
   const Turn turn = co_await take_turn(entry);
   const Container& container = entry->container;
   if (entry->gone || entry->removing) {
@@ -129,13 +130,13 @@ ring::Task<Changed> Containers::State::start(EntryRef entry, bool traced) {
   entry->container.restart_count = 0;
   entry->container.has_been_stopped = false;
   entry->backoff.reset();
-  co_await launch_or_note(entry, traced);
+  co_await launch_or_note(entry, std::move(trace));
   co_return Changed::Yes;
 }
 
 // A failure is written into the state, as Docker does.
-ring::Task<> Containers::State::launch_or_note(EntryRef entry, bool traced) {
-  Result<> launched = co_await ring::as_result(launch(entry, traced));
+ring::Task<> Containers::State::launch_or_note(EntryRef entry, std::shared_ptr<StartTrace> trace) {
+  Result<> launched = co_await ring::as_result(launch(entry, std::move(trace)));
   if (launched) co_return;
   const std::string& said = launched.error().message();
   const int code = exit_code_for(said);
@@ -264,7 +265,10 @@ Result<> Containers::State::write_hosts(Entry& entry) {
   return sys::write_all(file, text, "hosts");
 }
 
-ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
+ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrace> trace) {
+  const auto reached = [&trace](const char* phase) {
+    if (trace) trace->push_back({phase, sys::monotonic_ns()});
+  };
   while (entry->core_has_it) co_await entry->forgotten.wait();
   Container& container = entry->container;
   if (!container.host.network_mode.starts_with(container_prefix)) {
@@ -279,9 +283,10 @@ ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
   }
   co_await make_sources(entry->mounts);
   Fd mount = co_await mount_root(entry);
+  reached("root");
   fault_point("start.mounted");
   if (!entry->compiled) co_await compile(entry, request_of(container), &mount);
-  core::StartRequest request = co_await plan_start(*entry, traced);
+  core::StartRequest request = co_await plan_start(*entry, trace != nullptr);
   fault_point("start.networks");
   co_await write_hosts(*entry);
   const Fd place = co_await open_directory(*entry);
@@ -292,6 +297,7 @@ ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
   entry->ending = false;
   entry->early_exit.reset();
   entry->mount = std::move(mount);
+  reached("plan");
   std::vector<const Fd*> descriptors{&entry->mount, &place};
   Result<core::StartRequest::Reply> reply =
       co_await ring::as_result(engine.core->call(std::move(request), std::move(descriptors)));
@@ -306,7 +312,9 @@ ring::Task<> Containers::State::launch(EntryRef entry, bool traced) {
   for (ParkedClient& client : std::exchange(entry->parked, {})) {
     background.start(give_client(entry, std::move(client)));
   }
+  if (trace) trace->insert(trace->end(), reply->phases.begin(), reply->phases.end());
   started(entry, *reply);
+  reached("reply");
   entry->start_over.notify_all();
   if (entry->early_exit) exit_of(entry, *std::exchange(entry->early_exit, std::nullopt));
 }
@@ -323,7 +331,6 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
   state.error.clear();
   state.started_at = moment_text(entry->started_ns);
   container.cgroup = reply.cgroup;
-  container.phases = reply.phases;
   bool learned = false;
   for (const core::Interface& became : reply.interfaces) {
     for (auto& [name, endpoint] : container.endpoints) {

@@ -164,9 +164,10 @@ struct Containers::State {
   std::string hosts_own_resolv_conf();
 
   // container_start.cc
-  ring::Task<Changed> start(EntryRef entry, bool traced);
-  ring::Task<> launch(EntryRef entry, bool traced);  // in the container's turn
-  ring::Task<> launch_or_note(EntryRef entry, bool traced);
+  ring::Task<Changed> start(EntryRef entry, std::shared_ptr<StartTrace> trace);
+  // In the container's turn; `trace`: none, or what is filled.
+  ring::Task<> launch(EntryRef entry, std::shared_ptr<StartTrace> trace);
+  ring::Task<> launch_or_note(EntryRef entry, std::shared_ptr<StartTrace> trace);
   ring::Task<Fd> mount_root(EntryRef entry);
   Result<core::StartRequest> plan_start(Entry& entry, bool traced);
   Result<> write_hosts(Entry& entry);

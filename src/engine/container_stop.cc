@@ -129,7 +129,7 @@ ring::Task<> Containers::State::restart(EntryRef entry, std::optional<std::strin
     ++entry->run;
     container.has_been_stopped = false;
     entry->backoff.reset();
-    done = co_await ring::as_result(launch_or_note(entry, false));
+    done = co_await ring::as_result(launch_or_note(entry, nullptr));
   }
   entry->auto_removing = false;
   co_await std::move(done);

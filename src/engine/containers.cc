@@ -62,9 +62,11 @@ ring::Task<Created> Containers::create(CreateRequest request) {
   return state_->create(std::move(request));
 }
 
-ring::Task<Changed> Containers::start(std::string text, std::string, bool traced) {
+ring::Task<Changed> Containers::start(std::string text, std::string,
+                                      std::shared_ptr<StartTrace> trace) {
   EntryRef entry = co_await state_->find(std::move(text));
-  co_return co_await shielded(state_->background, state_->start(std::move(entry), traced));
+  co_return co_await shielded(state_->background,
+                              state_->start(std::move(entry), std::move(trace)));
 }
 
 ring::Task<Changed> Containers::stop(std::string text, std::optional<std::string> signal,

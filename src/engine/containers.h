@@ -28,9 +28,9 @@ struct Engine;
 
 // What is known of a container; lives as long as its record. Only this room changes it.
 struct Container {
-  std::string id, name;  // name without a slash
-  std::string created;   // RFC 3339
-  std::string image_id;      // digest of the configuration
+  std::string id, name;        // name without a slash
+  std::string created;         // RFC 3339
+  std::string image_id;        // digest of the configuration
   std::string image_manifest;  // digest of the manifest
   std::string path;            // of the program, and its arguments
   std::vector<std::string> args;
@@ -40,11 +40,10 @@ struct Container {
   std::vector<MountPoint> mounts;
   ContainerState state;
   int restart_count = 0;
-  bool has_been_stopped = false;  // by hand: `unless-stopped`
-  std::string directory;          // <data root>/containers/<id>
-  std::string cgroup;             // absolute; empty: never started
-  std::vector<core::Phase> phases;  // of the last start, where traced
-  std::vector<std::string> execs;   // ids of those that have not ended
+  bool has_been_stopped = false;   // by hand: `unless-stopped`
+  std::string directory;           // <data root>/containers/<id>
+  std::string cgroup;              // absolute; empty: never started
+  std::vector<std::string> execs;  // ids of those that have not ended
 };
 
 struct Exec {
@@ -62,9 +61,12 @@ struct Created {
 };
 enum class Changed : bool { No = false, Yes = true };  // No: 304
 
+// Where the time of a start went: the phases of it that were reached, in their order.
+using StartTrace = std::vector<core::Phase>;
+
 struct AttachOptions {
   bool in = false, out = false, err = false;
-  bool logs = false;    // what was written before, first
+  bool logs = false;  // what was written before, first
   bool stream = false;
   std::string detach_keys;  // "ctrl-p,ctrl-q"; empty: those
   bool multiplexed = true;
@@ -104,7 +106,9 @@ class Containers {
   std::vector<Container*> all();
 
   ring::Task<Created> create(CreateRequest request);
-  ring::Task<Changed> start(std::string text, std::string detach_keys = {}, bool traced = false);
+  // `trace`: filled, if it is there. It is shared since a start goes on without who asked for it.
+  ring::Task<Changed> start(std::string text, std::string detach_keys = {},
+                            std::shared_ptr<StartTrace> trace = {});
   ring::Task<Changed> stop(std::string text, std::optional<std::string> signal,
                            std::optional<int> timeout_s);
   ring::Task<> restart(std::string text, std::optional<std::string> signal,

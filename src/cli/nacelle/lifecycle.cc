@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "base/text.h"
 #include "cli/nacelle/terminal.h"
@@ -101,36 +103,68 @@ Result<StreamEnd> run_attached(Api& api, const std::string& id,
   return end;
 }
 
-void print_phases(const Datum& container) {
-  const std::vector<Datum>& phases = container["Nacelle"]["Phases"].items();
-  if (phases.empty()) {
-    std::fputs("nacelle: the engine recorded no phases of this start\n", stderr);
-    return;
+namespace {
+
+struct PhaseText {
+  std::string_view name, text;
+};
+constexpr PhaseText phase_texts[] = {
+    {"root", "mount the image's layers"},
+    {"plan", "compile the start"},
+    {"core", "hand it to nacelle-core"},
+    {"network", "take a network namespace"},
+    {"cgroup", "make the control group"},
+    {"clone", "clone the process"},
+    {"namespaces", "join and name namespaces"},
+    {"mounts", "mount everything"},
+    {"pivot", "change the root"},
+    {"process", "limits, user, rights"},
+    {"seccomp", "load the filter"},
+    {"exec", "execute the program"},
+    {"record", "write it down"},
+    {"reply", "back in the engine"},
+};
+
+std::string_view text_of_phase(std::string_view name) {
+  const auto* found = std::ranges::find(phase_texts, name, &PhaseText::name);
+  return found == std::end(phase_texts) ? std::string_view() : found->text;
+}
+
+}  // namespace
+
+Result<> print_phases(std::string_view header) {
+  std::vector<std::pair<std::string_view, double>> phases;
+  while (!header.empty()) {
+    std::string_view end = take_until(header, ',');
+    const std::string_view name = take_until(end, '=');
+    const auto ns = parse_number<uint64_t>(end);
+    if (!ns) return fail(Kind::Invalid, "the engine's phases of the start make no sense");
+    phases.emplace_back(name, static_cast<double>(*ns) / 1000);
   }
-  const auto name_of = [](const Datum& phase) {
-    return phase["Name"].is_null() ? phase["name"].text() : phase["Name"].text();
+  if (phases.empty()) return fail(Kind::Invalid, "the engine told no phases of the start");
+  constexpr int columns = 26;
+  const double whole = std::max(phases.back().second, 1.0);
+  const auto column_of = [&](double at) {
+    return std::clamp(static_cast<int>(at / whole * columns), 0, columns);
   };
-  const auto ns_of = [](const Datum& phase) {
-    return phase["Ns"].is_null() ? phase["ns"].number() : phase["Ns"].number();
-  };
-  constexpr int bar_columns = 40;
-  const double whole = std::max(ns_of(phases.back()), 1.0);
-  size_t width = 5;
-  for (const Datum& phase : phases) width = std::max(width, name_of(phase).size());
+  std::string text = cat("the start, in microseconds since the engine was asked:\n");
   double before = 0;
-  for (const Datum& phase : phases) {
-    const double now = ns_of(phase);
-    const int from = static_cast<int>(before / whole * bar_columns);
-    const int to = std::max(static_cast<int>(now / whole * bar_columns), from + 1);
-    const std::string bar =
-        cat(std::string(static_cast<size_t>(from), ' '),
-            std::string(static_cast<size_t>(to - from), '#'),
-            std::string(static_cast<size_t>(std::max(bar_columns - to, 0)), ' '));
-    std::fprintf(stderr, "%-*s  %9.1f us  |%s|\n", static_cast<int>(width), name_of(phase).c_str(),
-                 (now - before) / 1000, bar.c_str());
-    before = now;
+  for (const auto& [name, end] : phases) {
+    const int from = std::min(column_of(before), columns - 1);
+    const int to = std::max(column_of(end), from + 1);
+    char line[128];
+    std::snprintf(line, sizeof line, "  %-10.*s %8.0f  |%*s%.*s%*s|", static_cast<int>(name.size()),
+                  name.data(), end - before, from, "", to - from, "##########################",
+                  columns - to, "");
+    const std::string_view said = text_of_phase(name);
+    text += cat(line, said.empty() ? "" : "  ", said, "\n");
+    before = end;
   }
-  std::fprintf(stderr, "%-*s  %9.1f us\n", static_cast<int>(width), "total", whole / 1000);
+  char line[64];
+  std::snprintf(line, sizeof line, "  %-10s %8.0f\n", "sum", whole);
+  text += line;
+  std::fputs(text.c_str(), stderr);
+  return {};
 }
 
 }  // namespace nacelle::cli

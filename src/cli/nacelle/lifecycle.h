@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "cli/nacelle/session.h"
 #include "cli/nacelle/streams.h"
@@ -48,7 +49,8 @@ Result<StreamEnd> run_attached(Api& api, const std::string& id,
 // POST .../resize with our terminal's size.
 void send_size(Api& api, const std::string& id, SignalsOf kind = {});
 
-// The phases of the last start, for `run --trace`.
-void print_phases(const Datum& container);
+// The phases of a start on standard error, as a timeline: what X-Nacelle-Phases said of them, which
+// is "NAME=NS,...", each with its end since the first began. Invalid for anything else.
+Result<> print_phases(std::string_view header);
 
 }  // namespace nacelle::cli

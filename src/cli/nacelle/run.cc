@@ -72,13 +72,13 @@ Result<std::string> create_container(Api& api, RunPlan& plan) {
 Result<> start_container(Api& api, const RunPlan& plan, const std::string& id) {
   Api::Request request{.method = "POST", .target = Target("/containers/", id, "/start")};
   if (plan.trace) request.headers.emplace_back("X-Nacelle-Trace", "1");
-  TRY(api.send(request));
-  if (plan.trace) {
-    // One that was removed as soon as it ended has no record left to ask.
-    if (const Result<Datum> container = api.get(Target("/containers/", id, "/json"))) {
-      print_phases(*container);
-    }
-  }
+  const http::ResponseHead head = TRY(api.call(request));
+  TRY(api.rest_as_json());
+  if (!plan.trace) return {};
+  const std::string* phases = http::find_header(head.headers, "x-nacelle-phases");
+  // The container runs, whatever is known of how it came to that.
+  const Result<> printed = print_phases(phases != nullptr ? *phases : std::string());
+  if (!printed) std::fprintf(stderr, "nacelle: %s\n", printed.error().message().c_str());
   return {};
 }
 

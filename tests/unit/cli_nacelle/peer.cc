@@ -27,7 +27,7 @@ struct Client {
 
 std::string response(const Answer& answer, bool upgraded, bool head_only) {
   std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " X\r\nContent-Type: " + answer.type +
-                     "\r\n";
+                     "\r\n" + answer.headers;
   if (upgraded) return text + "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + answer.stream;
   if (answer.status != 204) text += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
   text += "\r\n";

@@ -17,6 +17,7 @@ struct Answer {
   int status = 200;
   std::string body;
   std::string type = "application/json";
+  std::string headers = {};  // more of them, each with its line's end
   // With a 101: sent behind the head, then the connection ends.
   std::string stream;
   // The connection's answer comes only after this many requests have come on others.

@@ -119,6 +119,32 @@ TEST(Run, ends_with_125_to_127_where_there_was_no_program) {
   EXPECT_EQ(run_client({"run"}, Script{}).exit_code, 125);
 }
 
+// Goal: what the timeline shows is what the engine measured, and no answer of an engine makes a
+// container that runs look like one that does not.
+TEST(Run, shows_the_phases_the_engine_told) {
+  const auto traced = [](const std::string& headers) {
+    return run_client({"run", "-d", "--trace", "busybox"}, [&](const Asked& asked) -> Answer {
+      if (asked.target.contains("/create")) return {.status = 201, .body = R"({"Id":"c1"})"};
+      return {.status = 204, .headers = headers};
+    });
+  };
+  const Ended ended = traced("X-Nacelle-Phases: root=100000,mounts=350000,new-one=400499\r\n");
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_NE(ended.asked[1].headers.find("X-Nacelle-Trace: 1"), std::string::npos) << ended.asked[1].headers;
+  EXPECT_EQ(ended.err,
+            "the start, in microseconds since the engine was asked:\n"
+            "  root            100  |######                    |  mount the image's layers\n"
+            "  mounts          250  |      ################    |  mount everything\n"
+            "  new-one          50  |                      ####|\n"
+            "  sum             400\n");
+  for (const char* headers : {"", "X-Nacelle-Phases: \r\n", "X-Nacelle-Phases: root=x\r\n"}) {
+    const Ended odd = traced(headers);
+    EXPECT_EQ(odd.exit_code, 0) << headers;
+    EXPECT_EQ(odd.out, "c1\n") << headers;
+    EXPECT_NE(odd.err.find("phases of the start"), std::string::npos) << odd.err;
+  }
+}
+
 TEST(Exec, ends_as_the_command_did) {
   const Ended ended = run_client({"exec", "-e", "A=b", "web", "sh", "-c", "x"}, [](const Asked& asked) -> Answer {
     if (asked.target == "/containers/web/exec") return {.status = 201, .body = R"({"Id":"e1"})"};
