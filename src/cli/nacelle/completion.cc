@@ -1,15 +1,8 @@
-// Completions and man pages, out of the tables of verbs and options: nothing here knows a verb.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
+// Completions, out of the tables of verbs and options: nothing here knows a verb.
 #include <cstdio>
-#include <cstring>
 
 #include "base/text.h"
 #include "cli/nacelle/engine_verbs.h"
-#include "sys/file.h"
 
 namespace nacelle::cli {
 
@@ -18,13 +11,17 @@ namespace {
 // The shells ask the program itself, with the words so far, of which the last may be unfinished.
 constexpr const char* bash_script = R"(# bash completion for nacelle
 _nacelle() {
+  # By blanks alone: bash itself also splits at the colons and equal signs of names.
+  local line=${COMP_LINE:0:COMP_POINT} breaks=${COMP_WORDBREAKS//[^:=]/} words word
+  read -ra words <<<"$line"
+  [[ $line == *[[:blank:]] ]] && words+=("")
+  word=${words[${#words[@]} - 1]}
   local IFS=$'\n'
-  COMPREPLY=($(nacelle __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
-  if [ ${#COMPREPLY[@]} -eq 0 ]; then
-    COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
-  fi
+  COMPREPLY=($(nacelle __complete "${words[@]:1}" 2>/dev/null | cut -f1))
+  # What bash takes for a word of its own already stands there.
+  [[ -z $breaks ]] || COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[$breaks]}"}"}")
 }
-complete -F _nacelle nacelle
+complete -o default -F _nacelle nacelle
 )";
 
 constexpr const char* zsh_script = R"(#compdef nacelle
@@ -52,7 +49,8 @@ function __nacelle_complete
   set -l words (commandline -opc) (commandline -ct)
   nacelle __complete $words[2..-1] 2>/dev/null
 end
-complete -c nacelle -a '(__nacelle_complete)'
+# Files where there is nothing to say.
+complete -c nacelle -f -n '__nacelle_complete | string length -q' -a '(__nacelle_complete)'
 )";
 
 void offer(std::string_view word, std::string_view what, std::string_view begun) {
@@ -173,74 +171,6 @@ Result<int> run_complete(Session& session, const Arguments& words) {
     offer(cat("--", option.name), option.help, begun);
   }
   offer("--help", "Print help", begun);
-  return 0;
-}
-
-namespace {
-
-// Text for roff: no line of it begins with a control character, and dashes stay dashes.
-std::string roff(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '\\' || c == '-') out += '\\';
-    if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n')) out += "\\&";
-    out += c;
-  }
-  return out;
-}
-
-std::string man_page(const std::string& name, const Description& description) {
-  std::string upper = name;
-  for (char& c : upper) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  std::string summary = description.summary;
-  while (summary.ends_with('.')) summary.pop_back();
-  std::string page =
-      cat(".TH \"", upper, "\" 1 \"\" \"nacelle " NACELLE_VERSION "\"\n.SH NAME\n", roff(name),
-          " \\- ", roff(summary), "\n.SH SYNOPSIS\n.B nacelle ", roff(description.usage),
-          "\n.SH DESCRIPTION\n", roff(description.summary), '\n');
-  if (!description.options.empty()) page += ".SH OPTIONS\n";
-  for (const Description::Item& option : description.options) {
-    std::string shown =
-        option.letter == 0 ? cat("--", option.name) : cat('-', option.letter, ", --", option.name);
-    page += cat(".TP\n.B ", roff(shown));
-    if (!option.value_name.empty()) page += cat(' ', roff(option.value_name));
-    page += cat('\n', roff(option.help), '\n');
-  }
-  page += ".SH SEE ALSO\n.BR nacelle (1)\n";
-  return page;
-}
-
-}  // namespace
-
-// `nacelle __man DIRECTORY` writes a page for each verb.
-Result<int> run_man(Session& session, const Arguments& arguments) {
-  if (session.describe_into != nullptr) return 0;
-  if (arguments.size() != 1) return fail(Kind::Invalid, "usage: nacelle __man DIRECTORY");
-  const std::string& directory = arguments[0];
-  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return fail_errno(errno, cat("mkdir ", directory));
-  }
-  std::string overview = cat(".TH NACELLE 1 \"\" \"nacelle " NACELLE_VERSION
-                             "\"\n.SH NAME\nnacelle \\- builds, ships and runs containers\n"
-                             ".SH SYNOPSIS\n.B nacelle\n[OPTIONS] VERB ...\n.SH VERBS\n");
-  const auto write = [&](const std::string& name, const std::string& text) -> Result<> {
-    const std::string path = cat(directory, '/', name, ".1");
-    return sys::replace_file_at(sys::working_directory, path.c_str(), text, 0644);
-  };
-  const auto one = [&](const std::string& prefix, const Verb& verb) -> Result<> {
-    if (verb.summary.empty()) return {};
-    const Description description = TRY(describe(session, verb));
-    const std::string name = cat(prefix, verb.name);
-    overview += cat(".TP\n.BR ", roff(name), " (1)\n", roff(verb.summary), '\n');
-    return write(name, man_page(name, description));
-  };
-  const AllVerbs& all = all_verbs();
-  for (const Verb* verb = all.begin; verb != all.end; ++verb) TRY(one("nacelle-", *verb));
-  for (const Group* group = all.groups_begin; group != all.groups_end; ++group) {
-    const std::string prefix = cat("nacelle-", group->name, '-');
-    for (const Verb* verb = group->begin; verb != group->end; ++verb) TRY(one(prefix, *verb));
-  }
-  TRY(write("nacelle", overview));
   return 0;
 }
 

@@ -84,7 +84,6 @@ NACELLE_VERB(run_build);
 NACELLE_VERB(run_check);
 NACELLE_VERB(run_completion);
 NACELLE_VERB(run_complete);
-NACELLE_VERB(run_man);
 #undef NACELLE_VERB
 
 }  // namespace nacelle::cli

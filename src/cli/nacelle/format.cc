@@ -79,8 +79,9 @@ Result<std::string> format_list(std::string_view format, std::string_view defaul
     return text;
   }
   const bool is_table = format.empty() || format == "table" || format.starts_with("table ");
-  std::string body = without_escapes(format);
-  if (is_table) body = format.size() > 6 ? body.substr(6) : std::string(default_table);
+  std::string_view wanted = format;
+  if (is_table) wanted = format.size() > 6 ? format.substr(6) : default_table;
+  const std::string body = without_escapes(wanted);
   const Template parsed = TRY(Template::parse(body));
   if (is_table) {
     Datum names = Datum::object();

@@ -1,6 +1,6 @@
 // One verb's command line: options as Docker's client takes them (long ones with one letter beside
 // them, anywhere among the operands, `--flag=false` for switches), and what follows from the same
-// table: the help, the man page, the completions.
+// table: the help (of which tools/man makes a page) and the completions.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ namespace nacelle::cli {
 inline constexpr size_t any_number = ~size_t{0};
 inline constexpr int exit_usage = 125;  // as Docker's client ends when it does not understand
 
-// A verb's table of options as data, for man pages and completions.
+// A verb's table of options as data, for completions.
 struct Description {
   struct Item {
     std::string name, value_name, help;

@@ -55,7 +55,6 @@ constexpr Verb verbs[] = {
     {"check", run_check, "Show which of the kernel's features are there"},
     {"completion", run_completion, "Print a shell's completions (bash, zsh or fish)"},
     {"__complete", run_complete, ""},
-    {"__man", run_man, ""},
 };
 
 constexpr Verb container_verbs[] = {

@@ -10,7 +10,16 @@
 namespace {
 
 constexpr const char* usage =
-    "usage: nacelle-core [--run DIRECTORY] [--worker PROGRAM] [--cgroup-root PATH] [--background]\n";
+    "usage: nacelle-core [OPTIONS]\n\n"
+    "Owns containers for nacelled, which starts it.\n\n"
+    "options:\n"
+    "  --background         return once it serves, as a process of its own\n"
+    "  --cgroup-root PATH   cgroup below which containers live (default nacelle)\n"
+    "  --check-state        with --state-fd: only tell by the exit code whether it is understood\n"
+    "  --help               print this\n"
+    "  --run DIRECTORY      socket, log and state (default /run/nacelle)\n"
+    "  --state-fd NUMBER    go on with what a predecessor left in this descriptor\n"
+    "  --worker PROGRAM     nacelle-worker, for logs\n";
 
 bool parse(int argc, char** argv, nacelle::core::ServerOptions& options) {
   for (int i = 1; i < argc; ++i) {
@@ -47,6 +56,10 @@ bool parse(int argc, char** argv, nacelle::core::ServerOptions& options) {
 int main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == nacelle::core::netns_maker_argument) {
     return nacelle::core::netns_maker_main();
+  }
+  if (argc == 2 && std::string_view(argv[1]) == "--help") {
+    std::fputs(usage, stdout);
+    return 0;
   }
   nacelle::arm_faults("NACELLE_CORE_FAULT");
   nacelle::core::ServerOptions options;

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 #include "base/text.h"
@@ -33,6 +35,23 @@ std::string log_line(bool as_json, std::string_view level, std::string_view mess
   std::string quoted;
   codec::json::append_escaped(quoted, message);
   return cat("time=\"", time_now(), "\" level=", level, " msg=\"", quoted, "\"\n");
+}
+
+// Nothing of the verb has begun.
+[[noreturn]] void print_help_and_end(std::string_view verb, std::span<const Option> options) {
+  const VerbText text = text_of_verb(verb);
+  std::string said = cat("usage: nacelle-oci [global options] ", text.usage, "\n\n", text.summary,
+                         ".\n\noptions:\n");
+  for (const Option& option : options) {
+    std::string line = option.letter == 0 ? cat("      --", option.name)
+                                          : cat("  -", option.letter, ", --", option.name);
+    if (option.value_name != nullptr) line += cat(' ', option.value_name);
+    line.resize(std::max<size_t>(line.size() + 2, 36), ' ');
+    said += cat(line, option.help, '\n');
+  }
+  said += "  -h, --help                        print this\n";
+  std::fputs(said.c_str(), stdout);
+  std::exit(std::fflush(stdout) == 0 ? exit_ok : exit_failed);
 }
 
 }  // namespace
@@ -74,13 +93,17 @@ Result<std::vector<std::string>> parse_options(std::span<char*> arguments,
   std::vector<option> long_options;
   std::string short_options = stop_at_operand ? "+:" : ":";
   for (size_t i = 0; i < options.size(); ++i) {
-    long_options.push_back({options[i].name, options[i].has_value ? required_argument : no_argument,
-                            nullptr, first_long + static_cast<int>(i)});
+    const bool has_value = options[i].value_name != nullptr;
+    long_options.push_back({options[i].name, has_value ? required_argument : no_argument, nullptr,
+                            first_long + static_cast<int>(i)});
     if (options[i].letter == 0) continue;
     short_options += options[i].letter;
-    if (options[i].has_value) short_options += ':';
+    if (has_value) short_options += ':';
   }
+  constexpr int help = first_long - 1;
+  long_options.push_back({"help", no_argument, nullptr, help});
   long_options.push_back({nullptr, 0, nullptr, 0});
+  short_options += 'h';
   // Not a longjmp into the global options' state: 0 makes glibc start anew.
   optind = 0;
   opterr = 0;
@@ -89,6 +112,7 @@ Result<std::vector<std::string>> parse_options(std::span<char*> arguments,
     const int found =
         ::getopt_long(count, arguments.data(), short_options.c_str(), long_options.data(), nullptr);
     if (found < 0) break;
+    if (found == help || found == 'h') print_help_and_end(arguments[0], options);
     if (found == '?' || found == ':') {
       const char* word = arguments[static_cast<size_t>(optind > 0 ? optind - 1 : 0)];
       return fail(Kind::Invalid, cat(arguments[0], ": unknown or incomplete option '", word, "'"));

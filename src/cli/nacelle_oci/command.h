@@ -43,16 +43,24 @@ class Log {
 // One option of a verb: `--name`/`-letter`, with a value handed to `take`, or none.
 struct Option {
   const char* name;
-  char letter;  // 0: no short form
-  bool has_value;
+  char letter;             // 0: no short form
+  const char* value_name;  // nullptr: it has no value
+  const char* help;
   std::function<Result<>(const char* value)> take;
 };
 
 // Reads the options of `arguments` (argv[0] is the verb) and returns what is left: the operands.
-// Options may stand after operands as well, unless `stop_at_operand`; "--" ends them.
+// Options may stand after operands as well, unless `stop_at_operand`; "--" ends them. Where the
+// help is asked for, prints that and ends the program.
 Result<std::vector<std::string>> parse_options(std::span<char*> arguments,
                                                std::span<const Option> options,
                                                bool stop_at_operand = false);
+
+// What stands behind `nacelle-oci` on the usage line of a verb, and what the verb does (main.cc).
+struct VerbText {
+  std::string_view usage, summary;
+};
+VerbText text_of_verb(std::string_view name);
 
 // Ready-made takers.
 std::function<Result<>(const char*)> into(std::string& target);

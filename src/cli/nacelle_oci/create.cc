@@ -6,13 +6,17 @@ namespace nacelle::oci_cli {
 
 std::vector<Option> create_option_list(CreateOptions& options, std::vector<Option> more) {
   std::vector<Option> list = {
-      {"bundle", 'b', true, into(options.bundle)},
-      {"console-socket", 0, true, into(options.console_socket)},
-      {"pidfd-socket", 0, true, into(options.pidfd_socket)},
-      {"pid-file", 0, true, into(options.pid_file)},
-      {"no-pivot", 0, false, into(options.no_pivot)},
-      {"no-new-keyring", 0, false, into(options.no_new_keyring)},
-      {"preserve-fds", 0, true, into(options.preserve_fds)},
+      {"bundle", 'b', "DIR", "the bundle (default the working directory)", into(options.bundle)},
+      {"console-socket", 0, "PATH", "socket to which the terminal's master is sent",
+       into(options.console_socket)},
+      {"pidfd-socket", 0, "PATH", "socket to which a pidfd of the process is sent",
+       into(options.pidfd_socket)},
+      {"pid-file", 0, "FILE", "write the process id there", into(options.pid_file)},
+      {"no-pivot", 0, nullptr, "change the root without pivot_root, as on a ramdisk",
+       into(options.no_pivot)},
+      {"no-new-keyring", 0, nullptr, "stay in the caller's session keyring",
+       into(options.no_new_keyring)},
+      {"preserve-fds", 0, "N", "pass on N descriptors from 3 on", into(options.preserve_fds)},
   };
   for (Option& option : more) list.push_back(std::move(option));
   return list;

@@ -77,8 +77,9 @@ oci::Features supported_features() {
 Result<int> run_spec(const Context& context) {
   std::string bundle = ".";
   bool rootless = false;
-  const Option options[] = {{"bundle", 'b', true, into(bundle)},
-                            {"rootless", 0, false, into(rootless)}};
+  const Option options[] = {
+      {"bundle", 'b', "DIR", "the bundle (default the working directory)", into(bundle)},
+      {"rootless", 0, nullptr, "for a user without privileges", into(rootless)}};
   TRY(parse_options(context.arguments, options));
   const std::string path = cat(bundle, "/config.json");
   if (::access(path.c_str(), F_OK) == 0)

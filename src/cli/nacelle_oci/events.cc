@@ -211,7 +211,9 @@ Result<> follow(Runtime& runtime, const std::string& id, const Fd& group, int64_
 Result<int> run_events(const Context& context) {
   bool once = false;
   std::string interval = "5s";
-  const Option options[] = {{"stats", 0, false, into(once)}, {"interval", 0, true, into(interval)}};
+  const Option options[] = {
+      {"stats", 0, nullptr, "print the counters once", into(once)},
+      {"interval", 0, "DURATION", "between two prints (default 5s)", into(interval)}};
   const auto operands = TRY(parse_options(context.arguments, options));
   const std::string id = TRY(only_operand(operands, "events", "container-id"));
   const int64_t interval_ns = TRY(codec::parse_duration_ns(interval).context("events: --interval"));

@@ -55,7 +55,7 @@ Result<int> run_start(const Context& context) {
 
 Result<int> run_kill(const Context& context) {
   bool all = false;
-  const Option options[] = {{"all", 'a', false, into(all)}};
+  const Option options[] = {{"all", 'a', nullptr, "every process of the container", into(all)}};
   const auto operands = TRY(parse_options(context.arguments, options));
   if (operands.empty() || operands.size() > 2) {
     return fail(Kind::Invalid, "kill: requires container-id and at most one signal");
@@ -67,7 +67,7 @@ Result<int> run_kill(const Context& context) {
 
 Result<int> run_delete(const Context& context) {
   bool force = false;
-  const Option options[] = {{"force", 'f', false, into(force)}};
+  const Option options[] = {{"force", 'f', nullptr, "kill it if it still runs", into(force)}};
   const auto operands = TRY(parse_options(context.arguments, options));
   const std::string id = TRY(only_operand(operands, "delete", "container-id"));
   TRY(TRY(context.open_runtime()).remove(id, force));

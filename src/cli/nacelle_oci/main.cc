@@ -22,24 +22,28 @@ struct Verb {
   std::string_view name;
   Result<int> (*run)(const Context&);
   std::string_view summary;
+  std::string_view usage;
 };
 
 constexpr Verb verbs[] = {
-    {"create", run_create, "create a container"},
-    {"start", run_start, "start a created container"},
-    {"run", run_run, "create and start a container"},
-    {"exec", run_exec, "execute a new process inside a container"},
-    {"state", run_state, "print the state of a container"},
-    {"list", run_list, "list the containers under --root"},
-    {"ps", run_ps, "show the processes of a container"},
-    {"kill", run_kill, "send a signal to a container"},
-    {"delete", run_delete, "delete what a container holds"},
-    {"pause", run_pause, "suspend all processes of a container"},
-    {"resume", run_resume, "resume a paused container"},
-    {"update", run_update, "change the limits of a running container"},
-    {"events", run_events, "print counters and out-of-memory kills of a container"},
-    {"spec", run_spec, "write a starter config.json"},
-    {"features", run_features, "print what this runtime supports"},
+    {"create", run_create, "create a container", "create [OPTIONS] CONTAINER"},
+    {"start", run_start, "start a created container", "start CONTAINER"},
+    {"run", run_run, "create and start a container", "run [OPTIONS] CONTAINER"},
+    {"exec", run_exec, "execute a new process inside a container",
+     "exec [OPTIONS] CONTAINER COMMAND [ARGUMENT...]"},
+    {"state", run_state, "print the state of a container", "state CONTAINER"},
+    {"list", run_list, "list the containers under --root", "list [OPTIONS]"},
+    {"ps", run_ps, "show the processes of a container", "ps [OPTIONS] CONTAINER [PS OPTION...]"},
+    {"kill", run_kill, "send a signal to a container", "kill [OPTIONS] CONTAINER [SIGNAL]"},
+    {"delete", run_delete, "delete what a container holds", "delete [OPTIONS] CONTAINER"},
+    {"pause", run_pause, "suspend all processes of a container", "pause CONTAINER"},
+    {"resume", run_resume, "resume a paused container", "resume CONTAINER"},
+    {"update", run_update, "change the limits of a running container",
+     "update [OPTIONS] CONTAINER"},
+    {"events", run_events, "print counters and out-of-memory kills of a container",
+     "events [OPTIONS] CONTAINER"},
+    {"spec", run_spec, "write a starter config.json", "spec [OPTIONS]"},
+    {"features", run_features, "print what this runtime supports", "features"},
 };
 
 void print_usage() {
@@ -59,7 +63,7 @@ void print_usage() {
       "  --rootless WHAT      only false and auto are supported yet\n"
       "  -v, --version        print the version\n"
       "  -h, --help           print this\n\n"
-      "Man pages of runc describe each verb's options; they mean the same here.\n";
+      "`nacelle-oci VERB --help` says more; what runc has too means the same here.\n";
   std::fputs(text.c_str(), stdout);
 }
 
@@ -138,7 +142,9 @@ Result<int> run_verb(const Context& context) {
   }
   for (const Verb& verb : verbs) {
     if (verb.name != name) continue;
-    const bool needs_root = name != "spec" && name != "features";
+    const std::string_view first = context.arguments.size() > 1 ? context.arguments[1] : "";
+    const bool needs_root =
+        name != "spec" && name != "features" && first != "--help" && first != "-h";
     if (needs_root && ::geteuid() != 0) {
       return fail(Kind::Denied, "must be run as root: rootless use is not supported yet");
     }
@@ -197,6 +203,14 @@ int run_main(int argc, char** argv) {
 }
 
 }  // namespace
+
+VerbText text_of_verb(std::string_view name) {
+  for (const Verb& verb : verbs) {
+    if (verb.name == name) return {verb.usage, verb.summary};
+  }
+  return {};
+}
+
 }  // namespace nacelle::oci_cli
 
 int main(int argc, char** argv) {

@@ -65,11 +65,12 @@ Result<int> run_run(const Context& context) {
   bool keep = false;
   bool no_subreaper =
       false;  // we are none: what a container leaves behind stays in its pid namespace
-  const auto operands = TRY(
-      parse_options(context.arguments,
-                    create_option_list(options, {{"detach", 'd', false, into(detach)},
-                                                 {"keep", 0, false, into(keep)},
-                                                 {"no-subreaper", 0, false, into(no_subreaper)}})));
+  const auto operands = TRY(parse_options(
+      context.arguments,
+      create_option_list(
+          options, {{"detach", 'd', nullptr, "return as soon as the program runs", into(detach)},
+                    {"keep", 0, nullptr, "keep the container after its end", into(keep)},
+                    {"no-subreaper", 0, nullptr, "accepted; there is none", into(no_subreaper)}})));
   const std::string id = TRY(only_operand(operands, "run", "container-id"));
   Prepared prepared = TRY(prepare_start(context, options, !detach));
   trace.until_now("plan");

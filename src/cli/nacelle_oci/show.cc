@@ -126,8 +126,9 @@ Result<int> run_state(const Context& context) {
 Result<int> run_list(const Context& context) {
   std::string format = "table";
   bool quiet = false;
-  const Option options[] = {{"format", 'f', true, into(format)},
-                            {"quiet", 'q', false, into(quiet)}};
+  const Option options[] = {
+      {"format", 'f', "FORMAT", "table or json (default table)", into(format)},
+      {"quiet", 'q', nullptr, "print ids alone", into(quiet)}};
   TRY(parse_options(context.arguments, options));
   const bool json = TRY(wants_json(format));
   const auto states = TRY(TRY(context.open_runtime()).list());
@@ -155,7 +156,8 @@ Result<int> run_list(const Context& context) {
 
 Result<int> run_ps(const Context& context) {
   std::string format = "table";
-  const Option options[] = {{"format", 'f', true, into(format)}};
+  const Option options[] = {
+      {"format", 'f', "FORMAT", "table or json (default table)", into(format)}};
   auto operands = TRY(parse_options(context.arguments, options, true));
   if (operands.empty()) return fail(Kind::Invalid, "ps: requires container-id");
   const bool json = TRY(wants_json(format));

@@ -122,25 +122,30 @@ Result<std::string> read_resources(const std::string& path) {
 Result<int> run_update(const Context& context) {
   NewLimits limits;
   std::string file, l3_cache_schema, mem_bw_schema;
-  const Option options[] = {{"resources", 'r', true, into(file)},
-                            {"blkio-weight", 0, true, number(limits.blkio_weight)},
-                            {"cpu-period", 0, true, number(limits.cpu_period)},
-                            {"cpu-quota", 0, true, number(limits.cpu_quota)},
-                            {"cpu-burst", 0, true, number(limits.cpu_burst)},
-                            {"cpu-share", 0, true, number(limits.cpu_shares)},
-                            {"cpu-rt-period", 0, true, number(limits.realtime_period)},
-                            {"cpu-rt-runtime", 0, true, number(limits.realtime_runtime)},
-                            {"cpu-idle", 0, true, number(limits.cpu_idle)},
-                            {"cpuset-cpus", 0, true, into(limits.cpus)},
-                            {"cpuset-mems", 0, true, into(limits.mems)},
-                            {"memory", 0, true, size(limits.memory)},
-                            {"memory-reservation", 0, true, size(limits.reservation)},
-                            {"memory-swap", 0, true, size(limits.memory_and_swap)},
-                            {"kernel-memory", 0, true, ignored()},
-                            {"kernel-memory-tcp", 0, true, ignored()},
-                            {"pids-limit", 0, true, number(limits.pids)},
-                            {"l3-cache-schema", 0, true, into(l3_cache_schema)},
-                            {"mem-bw-schema", 0, true, into(mem_bw_schema)}};
+  const Option options[] = {
+      {"resources", 'r', "FILE", "all limits, as JSON; - is standard input", into(file)},
+      {"blkio-weight", 0, "WEIGHT", "share of disk time, 10 to 1000", number(limits.blkio_weight)},
+      {"cpu-period", 0, "MICROSECONDS", "period of the quota", number(limits.cpu_period)},
+      {"cpu-quota", 0, "MICROSECONDS", "processor time within a period", number(limits.cpu_quota)},
+      {"cpu-burst", 0, "MICROSECONDS", "unused time that may be used later",
+       number(limits.cpu_burst)},
+      {"cpu-share", 0, "WEIGHT", "share of processor time", number(limits.cpu_shares)},
+      {"cpu-rt-period", 0, "MICROSECONDS", "period of realtime processes",
+       number(limits.realtime_period)},
+      {"cpu-rt-runtime", 0, "MICROSECONDS", "time of realtime processes within it",
+       number(limits.realtime_runtime)},
+      {"cpu-idle", 0, "0|1", "run only when nothing else wants to", number(limits.cpu_idle)},
+      {"cpuset-cpus", 0, "LIST", "processors it may use: 0-2,5", into(limits.cpus)},
+      {"cpuset-mems", 0, "LIST", "memory nodes it may use", into(limits.mems)},
+      {"memory", 0, "SIZE", "limit of memory", size(limits.memory)},
+      {"memory-reservation", 0, "SIZE", "memory that is taken from it last",
+       size(limits.reservation)},
+      {"memory-swap", 0, "SIZE", "limit of memory and swap together", size(limits.memory_and_swap)},
+      {"kernel-memory", 0, "SIZE", "accepted and unused, as by runc", ignored()},
+      {"kernel-memory-tcp", 0, "SIZE", "accepted and unused, as by runc", ignored()},
+      {"pids-limit", 0, "N", "limit of processes", number(limits.pids)},
+      {"l3-cache-schema", 0, "SCHEMA", "Intel RDT: its part of the cache", into(l3_cache_schema)},
+      {"mem-bw-schema", 0, "SCHEMA", "Intel RDT: its memory bandwidth", into(mem_bw_schema)}};
   const auto operands = TRY(parse_options(context.arguments, options));
   const std::string id = TRY(only_operand(operands, "update", "container-id"));
   Runtime runtime = TRY(context.open_runtime());
