@@ -212,8 +212,9 @@ TEST(Inspect, templates_and_kinds) {
 
 TEST(Events, a_line_each) {
   const Ended ended = run_client({"events", "--until", "1"}, [](const Asked&) -> Answer {
-    return {.body = R"({"Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"name":"web","image":"b"}},
-"timeNano":1700000000123456789})"s + "\n"};
+    return {.body = R"({"Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"name":"web","image":"b"}},)"
+                    R"("timeNano":1700000000123456789})"
+                    "\n"};
   });
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
   EXPECT_EQ(ended.out, "2023-11-14T22:13:20.123456789+00:00 container start c1 (image=b, name=web)\n");
@@ -233,7 +234,7 @@ TEST(Client, completes_words_from_its_own_tables) {
   EXPECT_NE(run_client({"__complete", "volume", "cr"}, nobody).out.find("create\t"), std::string::npos);
   EXPECT_NE(run_client({"__complete", "run", "--memory-s"}, nobody).out.find("--memory-swap\t"), std::string::npos);
   EXPECT_EQ(run_client({"completion", "tcsh"}, nobody).exit_code, 1);
-  EXPECT_NE(run_client({"completion", "bash"}, nobody).out.find("complete -F"), std::string::npos);
+  EXPECT_NE(run_client({"completion", "bash"}, nobody).out.find("-F _nacelle nacelle"), std::string::npos);
 }
 
 }  // namespace
