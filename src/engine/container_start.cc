@@ -298,6 +298,8 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   entry->early_exit.reset();
   entry->mount = std::move(mount);
   reached("plan");
+  // From before its program runs: who asks for the logs since then is to get all of them.
+  const int64_t begun_ns = now_ns();
   std::vector<const Fd*> descriptors{&entry->mount, &place};
   Result<core::StartRequest::Reply> reply =
       co_await ring::as_result(engine.core->call(std::move(request), std::move(descriptors)));
@@ -313,6 +315,7 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
     background.start(give_client(entry, std::move(client)));
   }
   if (trace) trace->insert(trace->end(), reply->phases.begin(), reply->phases.end());
+  entry->started_ns = begun_ns;
   started(entry, *reply);
   reached("reply");
   entry->start_over.notify_all();
@@ -322,7 +325,6 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
 void Containers::State::started(const EntryRef& entry, const core::StartRequest::Reply& reply) {
   Container& container = entry->container;
   entry->compiled = nullptr;
-  entry->started_ns = now_ns();
   ContainerState& state = container.state;
   state.phase = Phase::Running;
   state.pid = reply.pid;

@@ -88,6 +88,18 @@ TEST_F(EngineLife, output_reaches_who_attached_before_the_start) {
   }
 }
 
+// What waits for a line in the logs asks for them since the start, to the millisecond.
+TEST_F(EngineLife, logs_since_its_start_are_all_of_a_containers_logs) {
+  for (int round = 0; round < 20; ++round) {
+    const std::string id = started({"echo", "hello"});
+    EXPECT_EQ(wait(id), 0);
+    const auto since = parse_time(find(id)->state.started_at);
+    ASSERT_TRUE(since) << find(id)->state.started_at;
+    EXPECT_EQ(log_of(id, {.since_ns = *since}), "hello\n") << round;
+    ASSERT_TRUE(run(engine_->containers->remove(id, false, true, false)));
+  }
+}
+
 TEST_F(EngineLife, input_reaches_the_program) {
   CreateRequest wants = request({"cat"});
   wants.config.open_stdin = wants.config.stdin_once = true;

@@ -182,8 +182,8 @@ class EngineLife : public testing::Test {
     EXPECT_TRUE(outcome) << outcome.error().message();
     return outcome ? outcome->exit_code : -1;
   }
-  std::string log_of(const std::string& id) {
-    auto reader = run(engine_->containers->logs(id, {}));
+  std::string log_of(const std::string& id, logs::ReadOptions options = {}) {
+    auto reader = run(engine_->containers->logs(id, options));
     EXPECT_TRUE(reader) << reader.error().message();
     std::string text;
     while (reader) {
