@@ -1,4 +1,5 @@
 // A container's way from create to removal.
+#include "engine/container_text.h"
 #include "tests/root/engine_life/life_fixture.h"
 
 namespace nacelle::test {
@@ -93,7 +94,7 @@ TEST_F(EngineLife, logs_since_its_start_are_all_of_a_containers_logs) {
   for (int round = 0; round < 20; ++round) {
     const std::string id = started({"echo", "hello"});
     EXPECT_EQ(wait(id), 0);
-    const auto since = parse_time(find(id)->state.started_at);
+    const auto since = engine::parse_time(find(id)->state.started_at);
     ASSERT_TRUE(since) << find(id)->state.started_at;
     EXPECT_EQ(log_of(id, {.since_ns = *since}), "hello\n") << round;
     ASSERT_TRUE(run(engine_->containers->remove(id, false, true, false)));
