@@ -83,8 +83,7 @@ void Containers::State::exit_of(const EntryRef& entry, const core::ExitedEvent& 
   const auto pause = restarts ? entry->backoff.next(std::chrono::nanoseconds(ran_ns))
                               : std::chrono::milliseconds(0);
   fault_point("exit.noted");
-  save(entry);
-  fault_point("exit.saved");
+  entry->unsaved = true;
   entry->pulse->exit_code = state.exit_code;
   entry->pulse->error.clear();
   ++entry->pulse->exits;
@@ -115,6 +114,9 @@ ring::Task<> Containers::State::forget(EntryRef entry, uint64_t) {
 
 ring::Task<> Containers::State::after_exit(EntryRef entry, uint64_t run, bool restarts,
                                            ring::Duration pause) {
+  // Behind the replies to who waited, and before core forgets it.
+  co_await save_unsaved(entry);
+  fault_point("exit.saved");
   co_await forget(entry, run);
   fault_point("exit.forgotten");
   const Container& container = entry->container;

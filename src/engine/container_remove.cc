@@ -1,9 +1,10 @@
-// Removal: written down first, done in steps that may each fail and be tried again, the record gone
-// last but for what only takes time. What is set aside (.trash-*) is deleted behind the reply, and
-// by the image floor's collection after a crash.
+// Removal: done in steps that may each fail and be tried again, written down first where there is
+// more than one, the record gone last but for what only takes time. What is set aside (.trash-*) is
+// deleted behind the reply, and by the image floor's collection after a crash.
 #include <fcntl.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/fault.h"
@@ -19,6 +20,10 @@ namespace {
 constexpr ring::Duration first_retry = std::chrono::milliseconds(200);
 constexpr ring::Duration longest_retry = std::chrono::seconds(30);
 constexpr int files_between_turns = 256;
+
+bool is_anonymous_volume(const MountPlan& plan) {
+  return plan.point.type == "volume" && plan.anonymous;
+}
 
 }  // namespace
 
@@ -71,13 +76,12 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   container.state.phase = Phase::Removing;
   ++entry->run;  // no restart
   const std::string& id = container.id;
-  const Result<Fd> place = open_directory(*entry);
-  Result<> noted =
-      place
-          ? save_record(*place, write_record(container, entry->mounts, true, entry->remove_volumes))
-          : Result<>();
-  // On a full disk the removal is what helps: it goes on without its note.
-  (void)noted;
+  if (entry->remove_volumes && std::ranges::any_of(entry->mounts, is_anonymous_volume)) {
+    // On a full disk the removal is what helps: it goes on without its note.
+    if (const Result<Fd> place = open_directory(*entry)) {
+      (void)save_record(*place, write_record(container, entry->mounts, true, true));
+    }
+  }
   fault_point("remove.noted");
   drop_execs(*entry);
   for (ParkedClient& client : std::exchange(entry->parked, {})) *client.socket = Fd();
@@ -85,7 +89,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   for (const MountPlan& plan : entry->mounts) {
     if (plan.point.type != "volume") continue;
     engine.volumes->let_go(plan.point.name, id);
-    if (entry->remove_volumes && plan.anonymous) {
+    if (entry->remove_volumes && is_anonymous_volume(plan)) {
       (void)co_await ring::as_result(engine.volumes->remove(plan.point.name, true));
     }
   }

@@ -260,6 +260,9 @@ Result<> Containers::State::write_hosts(Entry& entry) {
   }
   const std::string text = hosts_file(request_of(container), hostname, addresses);
   const Fd place = TRY(open_directory(entry));
+  // As a rule it is what create has written; one that was truncated goes to the disk when closed.
+  const auto known = sys::read_file_at(place.get(), "hosts", text.size() + 1);
+  if (known && *known == text) return {};
   // In place: the file is what is bound into the container.
   const Fd file = TRY(sys::open_at(place.get(), "hosts", O_WRONLY | O_TRUNC | O_NOFOLLOW));
   return sys::write_all(file, text, "hosts");
@@ -355,8 +358,7 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
                            {{"container", container.id}, {"name", name}, {"type", "bridge"}});
   }
   publish(*entry, "start");
-  save(entry);
-  fault_point("start.saved");
+  save_behind(entry);
   start_health(entry);
 }
 

@@ -80,7 +80,7 @@ struct Entry {
   RestartBackoff backoff;
   ring::Notice health_stop;
   bool dirty = false;    // the record is not known to be on disk
-  bool unsaved = false;  // it could not even be written
+  bool unsaved = false;  // it is not even written
 };
 using EntryRef = std::shared_ptr<Entry>;
 
@@ -235,7 +235,9 @@ struct Containers::State {
 
   // containers.cc
   Result<Fd> open_directory(const Entry& entry) const;
-  void save(const EntryRef& entry);  // the record; on disk a moment later
+  void save(const EntryRef& entry);         // the record; on disk a moment later
+  void save_behind(const EntryRef& entry);  // the same, behind the reply that waits for us
+  ring::Task<> save_unsaved(EntryRef entry);
   void flush_later(const EntryRef& entry);
   ring::Task<> flush();
   void publish(const Entry& entry, std::string action,

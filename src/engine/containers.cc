@@ -200,7 +200,9 @@ Result<Fd> Containers::State::open_directory(const Entry& entry) const {
 }
 
 namespace {
-constexpr ring::Duration flush_pause = std::chrono::milliseconds(50);
+// A journal's commit holds up whoever changes what is in it, and that is us: what is gone again by
+// then needs none.
+constexpr ring::Duration flush_pause = std::chrono::seconds(1);
 constexpr ring::Duration flush_retry_pause = std::chrono::seconds(5);
 }  // namespace
 
@@ -213,6 +215,19 @@ void Containers::State::save(const EntryRef& entry) {
       !place || !save_record(*place, write_record(entry->container, entry->mounts, entry->removing,
                                                   entry->remove_volumes));
   flush_later(entry);
+}
+
+// A rename over what is not yet on disk makes ext4 write that first: nobody is to wait for it.
+void Containers::State::save_behind(const EntryRef& entry) {
+  entry->unsaved = true;
+  background.start(save_unsaved(entry));
+}
+
+ring::Task<> Containers::State::save_unsaved(EntryRef entry) {
+  // Replies leave before the loop's next turn. Where that is cancelled, it is time to save, too.
+  (void)co_await ring::as_result(ring::nop(loop));
+  fault_point("save.behind");
+  if (entry->unsaved) save(entry);
 }
 
 void Containers::State::flush_later(const EntryRef& entry) {
