@@ -28,7 +28,17 @@ bool is_anonymous_volume(const MountPlan& plan) {
 }  // namespace
 
 ring::Task<> Containers::State::remove_trash(std::string name) {
-  co_await image::remove_tree(loop, directory, std::move(name));
+  set_aside.push_back(std::move(name));
+  if (emptying_trash) co_return;
+  emptying_trash = true;
+  // What comes while others are deleted goes together, next.
+  Result<> emptied;
+  while (emptied && !set_aside.empty()) {
+    emptied = co_await ring::as_result(
+        image::remove_trees(loop, directory, std::exchange(set_aside, {})));
+  }
+  emptying_trash = false;
+  co_await std::move(emptied);
 }
 
 ring::Task<> Containers::State::remove(EntryRef entry, bool force, bool volumes) {

@@ -200,6 +200,8 @@ struct Containers::State {
   ring::Task<> remove_in_turn(EntryRef entry, bool volumes);
   ring::Task<> auto_remove(EntryRef entry);
   ring::Task<> remove_trash(std::string name);
+  std::vector<std::string> set_aside;  // and not yet deleted
+  bool emptying_trash = false;
   ring::Task<uint64_t> written_bytes(EntryRef entry);
 
   // container_change.cc

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "ring/blocking.h"
 #include "ring/ops.h"
 #include "sys/call.h"
 #include "sys/file.h"
@@ -171,11 +172,23 @@ Result<bool> TreeRemoval::step(size_t files_max) {
   return true;
 }
 
+ring::Task<> remove_trees(ring::Loop& loop, const Fd& parent, std::vector<std::string> names) {
+  Fd place = co_await sys::open_at(parent.get(), ".", O_RDONLY | O_DIRECTORY);
+  auto removal = [place = std::move(place), names = std::move(names)]() -> Result<> {
+    Result<> all;
+    for (const std::string& name : names) {
+      Result<> removed = remove_tree_now(place, name);
+      if (!removed && removed.error().error_number() != ENOENT) all = std::move(removed);
+    }
+    return all;
+  };
+  co_await ring::run_blocking(loop, std::move(removal));
+}
+
 ring::Task<> remove_tree(ring::Loop& loop, const Fd& parent, std::string name) {
-  auto removal = TreeRemoval::begin(parent, std::move(name));
-  if (!removal && removal.error().error_number() == ENOENT) co_return;
-  TreeRemoval going = co_await std::move(removal);
-  while (co_await going.step()) co_await ring::nop(loop);
+  std::vector<std::string> names;
+  names.push_back(std::move(name));
+  co_await remove_trees(loop, parent, std::move(names));
 }
 
 Result<> remove_tree_now(const Fd& parent, std::string name) {

@@ -81,6 +81,8 @@ class TreeRemoval {
   uint64_t moved_ = 0;
 };
 
+// On a thread: on a file system that discards what it frees, each file costs milliseconds.
+ring::Task<> remove_trees(ring::Loop& loop, const Fd& parent, std::vector<std::string> names);
 ring::Task<> remove_tree(ring::Loop& loop, const Fd& parent, std::string name);
 Result<> remove_tree_now(const Fd& parent, std::string name);
 

@@ -1,17 +1,15 @@
 // Directories that no entry of a layer describes, though entries lie in them.
-#include <poll.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <memory>
+#include <utility>
 
 #include "base/text.h"
 #include "image/layers.h"
+#include "ring/blocking.h"
 #include "ring/ops.h"
 #include "sys/file.h"
 
@@ -103,56 +101,6 @@ Result<Fd> copy_from_below(const Fd& tree, std::string_view path,
   return Fd();
 }
 
-// syncfs(2) on a thread of its own: it may take seconds and io_uring has no such operation. Who is
-// called off leaves the thread to end by itself; it shares what it uses.
-class FileSystemSync {
- public:
-  static Result<FileSystemSync> start(const Fd& file) {
-    FileSystemSync sync;
-    sync.work_ = std::make_shared<Work>();
-    sync.work_->file = TRY(sys::open_at(file.get(), ".", O_RDONLY | O_DIRECTORY));
-    sync.work_->ended = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!sync.work_->ended) return fail_errno(errno, "eventfd");
-    auto for_thread = std::make_unique<std::shared_ptr<Work>>(sync.work_);
-    pthread_attr_t attributes;
-    ::pthread_attr_init(&attributes);
-    ::pthread_attr_setstacksize(&attributes, thread_stack_bytes);
-    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    const int error = ::pthread_create(&thread, &attributes, run, for_thread.get());
-    ::pthread_attr_destroy(&attributes);
-    if (error != 0) return fail_errno(error, "pthread_create");
-    (void)for_thread.release();  // the thread's from here on
-    return sync;
-  }
-
-  const Fd& ended() const { return work_->ended; }
-  Result<> result() const {
-    const int error = work_->error.load(std::memory_order_acquire);
-    if (error != 0) return fail_errno(error, "syncfs");
-    return {};
-  }
-
- private:
-  struct Work {
-    Fd file, ended;
-    std::atomic<int> error = 0;
-  };
-  static constexpr size_t thread_stack_bytes = 128u << 10;
-
-  static void* run(void* raw) {
-    const std::unique_ptr<std::shared_ptr<Work>> held(static_cast<std::shared_ptr<Work>*>(raw));
-    Work& work = **held;
-    if (::syncfs(work.file.get()) < 0) work.error.store(errno, std::memory_order_release);
-    const uint64_t one = 1;
-    // A counter that nobody else adds to takes it.
-    [[maybe_unused]] const ssize_t written = ::write(work.ended.get(), &one, sizeof one);
-    return nullptr;
-  }
-
-  std::shared_ptr<Work> work_;
-};
-
 constexpr size_t directories_per_turn = 256;
 
 }  // namespace
@@ -169,9 +117,12 @@ ring::Task<> apply_implied(ring::Loop& loop, const Fd& tree, std::vector<std::st
   }
   if (!changed_any) co_return;
   // Once for all: an fsync of each takes milliseconds, and there may be tens of thousands.
-  const FileSystemSync sync = co_await FileSystemSync::start(tree);
-  (void)co_await ring::poll(loop, sync.ended(), POLLIN);
-  co_await sync.result();
+  Fd place = co_await sys::open_at(tree.get(), ".", O_RDONLY | O_DIRECTORY);
+  auto sync = [place = std::move(place)]() -> Result<> {
+    if (::syncfs(place.get()) < 0) return fail_errno(errno, "syncfs");
+    return {};
+  };
+  co_await ring::run_blocking(loop, std::move(sync));
 }
 
 }  // namespace nacelle::image

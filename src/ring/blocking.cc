@@ -1,0 +1,68 @@
+#include "ring/blocking.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "nacelle/fd.h"
+#include "ring/ops.h"
+
+namespace nacelle::ring {
+namespace {
+
+constexpr size_t thread_stack_bytes = 128u << 10;
+
+struct Work {
+  BlockingCall call;
+  Fd ended;
+  Result<> result;  // the loop's once `ended` can be read
+};
+
+void* run_work(void* raw) {
+  const std::unique_ptr<std::shared_ptr<Work>> held(static_cast<std::shared_ptr<Work>*>(raw));
+  Work& work = **held;
+  work.result = work.call();
+  work.call = nullptr;  // what it owns goes here, too
+  const uint64_t one = 1;
+  // A counter that nobody else adds to takes it.
+  [[maybe_unused]] const ssize_t written = ::write(work.ended.get(), &one, sizeof one);
+  return nullptr;
+}
+
+bool start_thread(const std::shared_ptr<Work>& work) {
+  auto for_thread = std::make_unique<std::shared_ptr<Work>>(work);
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, thread_stack_bytes);
+  ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_t thread;
+  const int error = ::pthread_create(&thread, &attributes, run_work, for_thread.get());
+  ::pthread_attr_destroy(&attributes);
+  if (error != 0) return false;
+  (void)for_thread.release();  // the thread's from here on
+  return true;
+}
+
+}  // namespace
+
+Task<> run_blocking(Loop& loop, BlockingCall call) {
+  const auto work = std::make_shared<Work>();
+  work->call = std::move(call);
+  work->ended = Fd(::eventfd(0, EFD_CLOEXEC));
+  if (!work->ended) co_await fail_errno(errno, "eventfd");
+  if (!start_thread(work)) {
+    co_await work->call();
+    co_return;
+  }
+  uint64_t count = 0;
+  // Read, so that what the thread has written before is seen after.
+  co_await read_some(loop, work->ended, {reinterpret_cast<char*>(&count), sizeof count});
+  co_await std::move(work->result);
+}
+
+}  // namespace nacelle::ring

@@ -1,0 +1,19 @@
+// A call that may wait for a disk and that io_uring has no operation for (syncfs, the last close of
+// a mount, the deletion of a tree), on a thread of its own: the loop goes on meanwhile.
+#pragma once
+
+#include <functional>
+
+#include "nacelle/loop.h"
+#include "nacelle/result.h"
+#include "nacelle/task.h"
+
+namespace nacelle::ring {
+
+using BlockingCall = std::move_only_function<Result<>()>;
+
+// `call` owns what it uses: who is called off leaves the thread to end by itself. Where no thread
+// can be had, the loop's own makes the call.
+Task<> run_blocking(Loop& loop, BlockingCall call);
+
+}  // namespace nacelle::ring
