@@ -28,7 +28,10 @@ Task<int> turns_beside(Loop* loop) {
   Scope scope(*loop, [](const Error&) {});
   scope.start(mark_end(run_blocking(*loop, wait_a_moment), &ended));
   int turns = 0;
-  for (; !ended; ++turns) co_await sleep_for(*loop, 1ms);
+  while (!ended) {
+    co_await sleep_for(*loop, 1ms);
+    ++turns;
+  }
   co_await scope.join();
   co_return turns;
 }
