@@ -1,10 +1,7 @@
 #include "engine/archive.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,7 +22,6 @@ using image::WorkerKind;
 
 // A client may take what it is given as slowly as it likes; the API sees when it leaves.
 constexpr auto silence_max = std::chrono::hours(24);
-constexpr size_t cgroup_file_bytes_max = 16u << 10;
 
 // os.FileMode of Go, which is what clients read.
 uint32_t go_mode(uint32_t mode) {
@@ -55,24 +51,6 @@ PathStat to_stat(image::FileStat stat) {
   out.mtime = moment_text(seconds * ns_per_s + stat.modified_ns % ns_per_s);
   out.link_target = std::move(stat.link_target);
   return out;
-}
-
-// The first process, held so that its number cannot be another's: what is read of that number
-// while it is alive is said of it.
-Result<Fd> open_first_process(const Container& container) {
-  const auto gone = [&] {
-    return fail(Kind::Conflict, cat("container ", container.id, " is not running"));
-  };
-  if (container.state.pid <= 0) return gone();
-  const long opened = ::syscall(SYS_pidfd_open, container.state.pid, 0);
-  if (opened < 0) return errno == ESRCH ? gone() : Result<Fd>(fail_errno(errno, "pidfd_open"));
-  Fd process(static_cast<int>(opened));
-  const auto cgroup = sys::read_file_at(sys::working_directory,
-                                        cat("/proc/", container.state.pid, "/cgroup").c_str(),
-                                        cgroup_file_bytes_max);
-  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
-  if (!cgroup || ::poll(&ended, 1, 0) != 0 || !cgroup->contains(container.id)) return gone();
-  return process;
 }
 
 // A worker that stands where the container's files are.

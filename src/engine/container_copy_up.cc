@@ -48,42 +48,48 @@ Result<> copy_attributes(const Fd& from, const Fd& to, const struct stat& status
   return {};
 }
 
-struct Directory {
-  Fd from, to;
-  struct stat status{};
-};
+// Below a root that others may change meanwhile: no link of theirs is followed.
+Result<Fd> open_below(const Fd& root, const std::string& path) {
+  const long opened =
+      sys::InRoot(root.get())
+          .open(path.c_str(), O_RDONLY | O_DIRECTORY, sys::InRoot::Symlinks::Refuse);
+  if (opened < 0) return fail_errno(static_cast<int>(-opened), cat("opening ", path));
+  return Fd(static_cast<int>(opened));
+}
 
+// However many directories there are, two of them are open.
 class Copy {
  public:
-  explicit Copy(ring::Loop& loop) : loop_(loop) {}
+  Copy(ring::Loop& loop, Fd from, Fd to)
+      : loop_(loop), from_(std::move(from)), to_(std::move(to)) {}
 
-  ring::Task<> run(Fd from, Fd to) {
-    const struct stat top = co_await sys::stat_fd(from);
-    pending_.push_back({std::move(from), std::move(to), top});
+  ring::Task<> run() {
+    pending_.emplace_back(".");
     while (!pending_.empty()) {
-      const Directory directory = std::move(pending_.back());
+      const std::string path = std::move(pending_.back());
       pending_.pop_back();
-      for (const std::string& name : co_await image::list_directory(directory.from)) {
-        co_await copy_entry(directory, name);
+      const Fd from = co_await open_below(from_, path);
+      const Fd to = co_await open_below(to_, path);
+      const struct stat status = co_await sys::stat_fd(from);
+      links_.clear();
+      for (const std::string& name : co_await image::list_directory(from)) {
+        co_await copy_entry(from.get(), to.get(), cat(path, '/', name));
         if (++files_ % files_between_turns == 0) co_await ring::nop(loop_);
       }
-      co_await copy_attributes(directory.from, directory.to, directory.status);
+      co_await copy_attributes(from, to, status);
     }
   }
 
  private:
-  ring::Task<> copy_entry(const Directory& directory, const std::string& name) {
-    const int from = directory.from.get(), to = directory.to.get();
+  ring::Task<> copy_entry(int from, int to, std::string whole_path) {
+    const std::string name = whole_path.substr(whole_path.rfind('/') + 1);
     const char* path = name.c_str();
     const struct stat status = co_await sys::stat_at(from, path, AT_SYMLINK_NOFOLLOW);
     if (S_ISDIR(status.st_mode)) {
       co_await sys::make_directory_at(to, path, 0700);
-      constexpr int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-      Fd source = co_await sys::open_at(from, path, flags);
-      Fd target = co_await sys::open_at(to, path, flags);
-      pending_.push_back({std::move(source), std::move(target), status});
+      pending_.push_back(std::move(whole_path));
     } else if (S_ISREG(status.st_mode)) {
-      co_await copy_file(directory, name, status);
+      co_await copy_file(from, to, name, status);
     } else if (S_ISLNK(status.st_mode)) {
       const std::string link = co_await sys::read_link_at(from, path);
       if (::symlinkat(link.c_str(), to, path) != 0) co_await fail_errno(errno, "symlink");
@@ -100,21 +106,13 @@ class Copy {
     }
   }
 
-  ring::Task<> copy_file(const Directory& directory, const std::string& name,
-                         const struct stat& status) {
-    const int to = directory.to.get();
-    const auto inode = std::pair(status.st_dev, status.st_ino);
+  ring::Task<> copy_file(int from, int to, const std::string& name, const struct stat& status) {
     if (status.st_nlink > 1) {
-      // Links of the same directory only: others are copied, as their first name has moved on.
-      const auto known = links_.find(inode);
-      if (known != links_.end() && known->second.first == directory.to.get() &&
-          ::linkat(to, known->second.second.c_str(), to, name.c_str(), 0) == 0) {
-        co_return;
-      }
-      links_[inode] = {directory.to.get(), name};
+      // Links of the same directory only: files of others are copied.
+      const auto [known, is_first] = links_.try_emplace({status.st_dev, status.st_ino}, name);
+      if (!is_first && ::linkat(to, known->second.c_str(), to, name.c_str(), 0) == 0) co_return;
     }
-    const Fd source =
-        co_await sys::open_at(directory.from.get(), name.c_str(), O_RDONLY | O_NOFOLLOW);
+    const Fd source = co_await sys::open_at(from, name.c_str(), O_RDONLY | O_NOFOLLOW);
     const Fd target =
         co_await sys::open_at(to, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     for (;;) {
@@ -128,8 +126,9 @@ class Copy {
   }
 
   ring::Loop& loop_;
-  std::vector<Directory> pending_;
-  std::map<std::pair<dev_t, ino_t>, std::pair<int, std::string>> links_;
+  Fd from_, to_;
+  std::vector<std::string> pending_;                      // below both
+  std::map<std::pair<dev_t, ino_t>, std::string> links_;  // first names in this directory
   int files_ = 0;
 };
 
@@ -148,8 +147,8 @@ ring::Task<> Containers::State::copy_up(EntryRef entry, std::shared_ptr<KnownIma
     const long opened = root.open(plan.point.destination.c_str(), O_RDONLY | O_DIRECTORY);
     if (opened < 0) continue;  // the image has no such directory
     Fd from(static_cast<int>(opened));
-    Copy copy(loop);
-    co_await copy.run(std::move(from), std::move(target));
+    Copy copy(loop, std::move(from), std::move(target));
+    co_await copy.run();
   }
 }
 

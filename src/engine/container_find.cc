@@ -1,16 +1,23 @@
-// Which container is meant, and whose turn it is.
+// Which container is meant, whose turn it is, and which process is its own.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "base/text.h"
 #include "engine/container_state.h"
 #include "engine/names.h"
+#include "sys/file.h"
 
 namespace nacelle::engine {
 
 namespace {
 // Long enough for whoever looks at a container while it is removed; short in memory.
 constexpr size_t graveyard_max = 64;
+constexpr size_t cgroup_file_bytes_max = 16u << 10;
 }  // namespace
 
 ring::Task<> Containers::State::ready() {
@@ -50,6 +57,43 @@ ring::Task<EntryRef> Containers::State::find(std::string text) {
     co_await fail(Kind::Invalid, cat("multiple IDs found with provided prefix: ", name));
   }
   co_return first->second;
+}
+
+namespace {
+
+std::unexpected<Error> not_running(const Container& container) {
+  return fail(Kind::Conflict, cat("container ", container.id, " is not running"));
+}
+
+bool has_ended(const Fd& process) {
+  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&ended, 1, 0) != 0;
+}
+
+}  // namespace
+
+Result<Fd> open_first_process(const Container& container) {
+  if (container.state.pid <= 0) return not_running(container);
+  const long opened = ::syscall(SYS_pidfd_open, container.state.pid, 0);
+  if (opened < 0 && errno == ESRCH) return not_running(container);
+  if (opened < 0) return fail_errno(errno, "pidfd_open");
+  Fd process(static_cast<int>(opened));
+  const auto cgroup = sys::read_file_at(sys::working_directory,
+                                        cat("/proc/", container.state.pid, "/cgroup").c_str(),
+                                        cgroup_file_bytes_max);
+  if (!cgroup || has_ended(process) || !cgroup->contains(container.id)) {
+    return not_running(container);
+  }
+  return process;
+}
+
+Result<Fd> open_root(const Container& container) {
+  const Fd process = TRY(open_first_process(container));
+  const std::string path = cat("/proc/", container.state.pid, "/root");
+  Fd root = TRY(sys::open_at(sys::working_directory, path.c_str(), O_PATH | O_DIRECTORY));
+  // While it lives the number is its own, and so was what was opened by it.
+  if (has_ended(process)) return not_running(container);
+  return root;
 }
 
 ring::Task<Turn> Containers::State::take_turn(EntryRef entry) {

@@ -274,5 +274,10 @@ ring::Task<T> shielded(ring::Scope& scope, ring::Task<T> task) {
 }
 
 bool is_up(const Container& container);  // running or paused
+// The first process, held so that its number cannot be another's: what is read of that number
+// while it is alive is said of it.
+Result<Fd> open_first_process(const Container& container);
+// Its root directory, by way of that process.
+Result<Fd> open_root(const Container& container);
 
 }  // namespace nacelle::engine

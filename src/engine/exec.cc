@@ -1,7 +1,5 @@
 // Processes started in running containers. They live in memory alone, as Docker's do: an engine
 // that begins again knows of those that run by core's list, and nothing of their settings.
-#include <fcntl.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,7 +9,6 @@
 #include "engine/container_text.h"
 #include "engine/names.h"
 #include "ring/ops.h"
-#include "sys/file.h"
 
 namespace nacelle::engine {
 
@@ -61,7 +58,7 @@ std::string frame(unsigned char stream, std::string_view text) {
 
 ring::Task<std::string> Containers::State::exec_create(EntryRef entry, ExecConfig config) {
   Container& container = entry->container;
-  if (config.cmd.empty()) co_await fail(Kind::Invalid, "No exec command specified");
+  co_await check_exec(config);
   co_await check_runs(container);
   (void)co_await parse_detach_keys(config.detach_keys);
   // Those that have ended go first, the oldest of them.
@@ -107,9 +104,8 @@ ring::Task<core::ExecRequest> Containers::State::plan_exec(ExecRef made) {
     request.env.push_back("TERM=xterm");
   }
   if (config.user.empty()) co_return request;
-  // The container's own files, by way of its root directory: nothing in there is followed out.
-  const std::string path = cat("/proc/", container.state.pid, "/root");
-  const Fd root = co_await sys::open_at(sys::working_directory, path.c_str(), O_PATH | O_DIRECTORY);
+  // The container's own files: nothing in there is followed out.
+  const Fd root = co_await open_root(container);
   ResolvedUser user = co_await resolve_user(config.user, container.host.group_add, root);
   request.has_user = true;
   request.uid = user.uid;

@@ -26,6 +26,7 @@ Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image)
 // Everything a create can refuse without looking at the host: names, limits, modes, capabilities,
 // ulimits, ports, mounts, restart policy with auto-remove, ... (400 in Docker's words).
 Result<> check_request(const CreateRequest& request);
+Result<> check_exec(const ExecConfig& config);
 // Host config as inspect shows it: defaults filled in (ShmSize 67108864, IpcMode "private",
 // CgroupnsMode "private", LogConfig, PidsLimit, MaskedPaths, ...).
 void fill_defaults(CreateRequest& request);

@@ -57,7 +57,21 @@ Result<> check_health(const HealthConfig& health) {
   return {};
 }
 
-bool has_nul(std::string_view text) { return text.find('\0') != std::string_view::npos; }
+Result<> check_command(const std::vector<std::string>& words) {
+  const auto has_nul = [](std::string_view word) { return word.contains('\0'); };
+  if (std::ranges::any_of(words, has_nul)) return invalid("a command must not contain NUL");
+  return {};
+}
+
+Result<> check_environment(const std::vector<std::string>& env) {
+  for (const std::string_view entry : env) {
+    if (entry.empty() || entry.starts_with('=') || entry.contains('\0') ||
+        entry.substr(0, entry.find('=')).contains('\n')) {
+      return invalid(cat("invalid environment variable: ", entry));
+    }
+  }
+  return {};
+}
 
 Result<> check_config(const ContainerConfig& config) {
   if (!config.working_dir.empty() && !config.working_dir.starts_with('/')) {
@@ -65,15 +79,9 @@ Result<> check_config(const ContainerConfig& config) {
                        "' is invalid, it needs to be an absolute path"));
   }
   if (!config.stop_signal.empty()) TRY(parse_signal(config.stop_signal));
-  for (const std::string& entry : config.env) {
-    if (entry.empty() || entry.starts_with('=') || has_nul(entry) ||
-        entry.substr(0, entry.find('=')).find('\n') != std::string::npos) {
-      return invalid(cat("invalid environment variable: ", entry));
-    }
-  }
-  for (const auto* words : {&config.entrypoint.words, &config.cmd.words}) {
-    if (std::ranges::any_of(*words, has_nul)) return invalid("a command must not contain NUL");
-  }
+  TRY(check_environment(config.env));
+  TRY(check_command(config.entrypoint.words));
+  TRY(check_command(config.cmd.words));
   if (config.healthcheck) TRY(check_health(*config.healthcheck));
   if (!is_host_name(config.hostname)) {
     return invalid(cat("invalid hostname format: ", config.hostname));
@@ -589,6 +597,21 @@ Result<> check_request(const CreateRequest& request) {
   TRY(parse_security_options(host.security_opt));
   TRY(check_host_rest(host));
   TRY(plan_mounts(request, {}));
+  return {};
+}
+
+Result<> check_exec(const ExecConfig& config) {
+  if (config.cmd.empty()) return invalid("No exec command specified");
+  TRY(check_command(config.cmd));
+  TRY(check_environment(config.env));
+  if (!is_plain_text(config.working_dir)) return invalid("control characters are not allowed");
+  return {};
+}
+
+Result<> check_merged(const ContainerConfig& config) {
+  TRY(check_command(config.entrypoint.words));
+  TRY(check_command(config.cmd.words));
+  if (!is_plain_text(config.working_dir)) return invalid("control characters are not allowed");
   return {};
 }
 

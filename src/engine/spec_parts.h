@@ -45,6 +45,9 @@ Result<uint64_t> choose_capabilities(const HostConfig& host);
 // Those that this process could hand out.
 uint64_t available_capabilities();
 
+// What came together of a request and an image.
+Result<> check_merged(const ContainerConfig& config);
+
 // Text for what must be one word in a file of ours: no control characters.
 bool is_plain_text(std::string_view text);
 

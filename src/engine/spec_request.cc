@@ -124,7 +124,7 @@ Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image)
   if (config.entrypoint.words.empty() && config.cmd.words.empty()) {
     return fail(Kind::Invalid, "no command specified");
   }
-  return {};
+  return check_merged(config);
 }
 
 void fill_defaults(CreateRequest& request) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <string_view>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "engine/spec_builder.h"
@@ -149,16 +150,24 @@ Result<uint32_t> find_group(std::string_view name, const std::string& groups) {
   return static_cast<uint32_t>(*number);
 }
 
-void add_once(std::vector<uint32_t>& list, uint32_t gid) {
-  if (!contains(list, gid)) list.push_back(gid);
-}
+// Each once, in the order they came in; an image may name very many.
+class GroupList {
+ public:
+  void add(uint32_t gid) {
+    if (known_.insert(gid).second) list_.push_back(gid);
+  }
+  void add_memberships(std::string_view user, std::string_view groups) {
+    find_entry(groups, parse_group, [&](const Group& each) {
+      if (is_member(each, user)) add(each.gid);
+      return list_.size() >= group_list_max;
+    });
+  }
+  std::vector<uint32_t> take() && { return std::move(list_); }
 
-void add_memberships(std::string_view user, std::string_view groups, std::vector<uint32_t>& list) {
-  find_entry(groups, parse_group, [&](const Group& each) {
-    if (is_member(each, user)) add_once(list, each.gid);
-    return list.size() >= group_list_max;
-  });
-}
+ private:
+  std::vector<uint32_t> list_;
+  std::unordered_set<uint32_t> known_;
+};
 
 }  // namespace
 
@@ -173,15 +182,17 @@ Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::
   const std::string_view user_name = take_until(rest, ':');
   const std::string_view group_name = take_until(rest, ':');
   ResolvedUser resolved;
+  GroupList list;
   const auto found = TRY(find_user(user_name, passwd, resolved));
   if (!group_name.empty()) {
     resolved.gid = TRY(find_group(group_name, groups));
   } else if (found) {
-    add_memberships(found->name, groups, resolved.additional_gids);
+    list.add_memberships(found->name, groups);
   }
   for (const std::string& each : group_add) {
-    add_once(resolved.additional_gids, TRY(find_group(each, groups)));
+    list.add(TRY(find_group(each, groups)));
   }
+  resolved.additional_gids = std::move(list).take();
   if (resolved.additional_gids.size() > group_list_max) {
     return fail(Kind::Exhausted, "a process has at most 65536 groups");
   }

@@ -2,6 +2,7 @@
 // on. One per data root.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -243,7 +244,17 @@ Task<> serve(Loop& loop, const Settings& settings, const Fd& signals) {
   co_await std::move(listening);
 }
 
+// Every container that runs and every client costs a descriptor, and a shell's limit is not meant
+// for us. Containers have limits of their own.
+void raise_files_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 Result<> run(const Settings& settings) {
+  raise_files_limit();
   TRY(make_directories(settings.data_root));
   TRY(make_directories(settings.exec_root));
   const Fd lock = TRY(lock_data_root(settings.data_root));

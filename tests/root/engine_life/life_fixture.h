@@ -25,6 +25,7 @@
 #include "image/disk.h"
 #include "nacelle/loop.h"
 #include "sys/file.h"
+#include "tests/support/busybox_archive.h"
 #include "tests/support/command.h"
 
 namespace nacelle::test {
@@ -39,27 +40,6 @@ inline const char* programs() {
   return wanted != nullptr ? wanted : NACELLE_PROGRAMS;
 }
 
-// A root file system of busybox as an archive, made once.
-inline const std::string& image_archive() {
-  static const std::string path = [] {
-    const std::string root = "/tmp/engine-life-root";
-    const std::string script = cat(
-        "set -e; rm -rf ", root, "; mkdir -p ", root, "/bin ", root, "/etc ", root, "/tmp ", root,
-        "/data/sub; cp /bin/busybox ", root,
-        "/bin/; for each in sh sleep true false echo cat kill ",
-        "ls id env seq dd head mkdir touch test stat trap; do ln -s busybox ", root,
-        "/bin/$each; done; echo 'root:x:0:0:root:/root:/bin/sh' > ", root, "/etc/passwd; ",
-        "echo 'user:x:1000:1001:u:/home/user:/bin/sh' >> ", root, "/etc/passwd; ",
-        "echo 'root:x:0:' > ", root, "/etc/group; echo 'users:x:1001:' >> ", root, "/etc/group; ",
-        "echo content > ", root, "/data/sub/file; chmod 640 ", root, "/data/sub/file; ",
-        "echo text > ", root, "/etc/notexec; tar -C ", root, " -cf ", root, ".tar .");
-    const CommandResult made = test::run({"/bin/sh", "-c", script});
-    EXPECT_TRUE(made.ok()) << made.text();
-    return root + ".tar";
-  }();
-  return path;
-}
-
 class EngineLife : public testing::Test {
  protected:
   void SetUp() override {
@@ -71,7 +51,7 @@ class EngineLife : public testing::Test {
     open();
     if (HasFatalFailure()) return;
     const Fd archive =
-        sys::open_at(sys::working_directory, image_archive().c_str(), O_RDONLY).value();
+        sys::open_at(sys::working_directory, busybox_archive().c_str(), O_RDONLY).value();
     image::ImportOptions import;
     import.name = oci::parse_reference("busybox").value();
     import.changes = {"CMD [\"sleep\", \"1000\"]", "ENV PATH=/bin"};
@@ -85,6 +65,9 @@ class EngineLife : public testing::Test {
         (void)run(engine_->containers->remove(each->id, true, true, false));
       }
       EXPECT_TRUE(eventually_told([&] { return core_processes() == 0; }));
+      if (const auto list = run(engine_->core->call(core::ListRequest{}))) {
+        core_pid_ = list->core_pid;
+      }
       close();
     }
     end_core();
@@ -119,14 +102,9 @@ class EngineLife : public testing::Test {
     loop_ = nullptr;
   }
   void end_core() {
-    const auto pid = parse_number<pid_t>(trimmed(read_file(directory_ + "/run/core.pid")));
-    if (!pid) return;
-    ::kill(*pid, SIGKILL);
-    eventually([&] { return ::kill(*pid, 0) != 0; });
-  }
-  static std::string trimmed(std::string text) {
-    while (!text.empty() && text.back() <= ' ') text.pop_back();
-    return text;
+    if (core_pid_ <= 0) return;
+    ::kill(core_pid_, SIGKILL);
+    eventually([&] { return ::kill(core_pid_, 0) != 0; });
   }
 
   template <class T>
@@ -256,6 +234,7 @@ class EngineLife : public testing::Test {
   }
 
   std::string directory_;
+  pid_t core_pid_ = 0;
   std::unique_ptr<ring::Loop> loop_;
   std::unique_ptr<engine::Engine> engine_;
 };

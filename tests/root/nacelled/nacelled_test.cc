@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "http/stream_client.h"
 #include "tests/support/command.h"
+#include "tests/support/engine_program.h"
 
 namespace nacelle::test {
 namespace {
@@ -37,21 +38,7 @@ class Nacelled : public ::testing::Test {
     more.insert(more.end(), {"-H", "unix://" + socket_path()});
     return arguments(std::move(more));
   }
-  // The answer of /_ping; waits until somebody listens.
-  static std::string ping(const std::string& path) {
-    for (int i = 0; i < 500; ++i) {
-      auto client = http::StreamClient::connect("unix://" + path);
-      if (client && client->call({.method = "GET", .target = "/_ping"})) {
-        return client->read_all(100).value_or("cut");
-      }
-      std::this_thread::sleep_for(10ms);
-    }
-    return "nobody";
-  }
-  static mode_t mode_of(const std::string& path) {
-    struct stat status{};
-    return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
-  }
+  static std::string ping(const std::string& path) { return ping_engine(path); }
   // Ends it with a signal; its exit code.
   static int end(RunningCommand& engine, int signal = SIGTERM) {
     ::kill(engine.pid(), signal);
