@@ -3,6 +3,7 @@
 // else has, by descriptors that follow no link out of it; done in pieces between which the loop
 // goes on.
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -46,6 +47,17 @@ Result<> copy_attributes(const Fd& from, const Fd& to, const struct stat& status
   const timespec times[2] = {status.st_atim, status.st_mtim};
   if (::futimens(to.get(), times) != 0) return fail_errno(errno, "futimens");
   return {};
+}
+
+// The next bytes of a file; 0: its end.
+Result<size_t> copy_some(const Fd& from, const Fd& to, const std::string& name) {
+  ssize_t bytes = ::copy_file_range(from.get(), nullptr, to.get(), nullptr, copy_bytes_max, 0);
+  // Not between two file systems, of which an overlay is one; and 0 may mean that it cannot, too.
+  if (bytes == 0 || (bytes < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP))) {
+    bytes = ::sendfile(to.get(), from.get(), nullptr, copy_bytes_max);
+  }
+  if (bytes < 0) return fail_errno(errno, cat("copying ", name));
+  return static_cast<size_t>(bytes);
 }
 
 // Below a root that others may change meanwhile: no link of theirs is followed.
@@ -115,13 +127,7 @@ class Copy {
     const Fd source = co_await sys::open_at(from, name.c_str(), O_RDONLY | O_NOFOLLOW);
     const Fd target =
         co_await sys::open_at(to, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    for (;;) {
-      const ssize_t bytes =
-          ::copy_file_range(source.get(), nullptr, target.get(), nullptr, copy_bytes_max, 0);
-      if (bytes < 0) co_await fail_errno(errno, cat("copying ", name));
-      if (bytes == 0) break;
-      co_await ring::nop(loop_);
-    }
+    while (co_await copy_some(source, target, name) > 0) co_await ring::nop(loop_);
     co_await copy_attributes(source, target, status);
   }
 
