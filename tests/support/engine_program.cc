@@ -179,6 +179,7 @@ EngineProgram::~EngineProgram() {
 }
 
 void EngineProgram::start() {
+  engine_ = nullptr;  // one that was killed has let go of its place then
   std::vector<std::string> all = {NACELLED,
                                   "--data-root",
                                   data_root_,

@@ -59,6 +59,25 @@ TEST_F(Racing, trees_never_have_the_hosts_files) {
   }
 }
 
+TEST_F(Racing, an_export_never_has_the_hosts_files) {
+  const std::string outer = outer_;
+  live(
+      [&] {
+        ::mkdir("/tmp/tree", 0755);
+        ::mkdir("/tmp/tree/place", 0755);
+        write_file("/tmp/tree/place/canary", "of the container");
+        if (::symlink(outer.c_str(), "/tmp/tree/link") != 0) ::_exit(97);
+      },
+      [] { ::syscall(SYS_renameat2, AT_FDCWD, "/tmp/tree/place", AT_FDCWD, "/tmp/tree/link", 2); });
+  for (int i = 0; i < rounds; ++i) {
+    const auto archive = export_all();
+    ASSERT_TRUE(archive) << archive.error().message();
+    for (const auto& [name, content] : read_archive_text(*archive)) {
+      EXPECT_NE(content, "sings") << name;
+    }
+  }
+}
+
 TEST_F(Racing, writing_never_leaves_the_container) {
   const std::string outer = outer_;
   live(

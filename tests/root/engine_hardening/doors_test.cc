@@ -1,6 +1,9 @@
 // Who can reach the engine, and what it takes for a request.
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
 
 #include <filesystem>
 
@@ -24,8 +27,21 @@ class Doors : public Hardening {
 // CVE-2020-15257: an abstract socket has no owner and no mode; whoever shares the network namespace
 // reaches it.
 TEST_F(Doors, no_socket_has_a_name_that_a_container_in_the_hosts_network_could_call) {
-  const std::string seen =
-      engine().output_of({"cat", "/proc/net/unix"}, "", R"("NetworkMode":"host")");
+  const auto sockets_seen = [&] {
+    return engine().output_of({"cat", "/proc/net/unix"}, "", R"("NetworkMode":"host")");
+  };
+  {
+    // Such a one is seen.
+    const Fd named(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, "\0named", 6);
+    ASSERT_EQ(::bind(named.get(), reinterpret_cast<const sockaddr*>(&address),
+                     offsetof(sockaddr_un, sun_path) + 6),
+              0);
+    ASSERT_TRUE(sockets_seen().contains(" @named"));
+  }
+  const std::string seen = sockets_seen();
   ASSERT_TRUE(seen.contains(engine().socket_path())) << seen;  // it is the same namespace
   EXPECT_FALSE(seen.contains(" @")) << seen;
   size_t sockets = 0;

@@ -20,7 +20,13 @@ struct Holdings {
 
 class Endurance : public Hardening {
  protected:
+  // When what was asked for a moment ago has been done.
   std::vector<Holdings> holdings() {
+    const pid_t worker = engine().log_worker_pid();
+    for (size_t last = 0; last != descriptors_of(worker);) {
+      last = descriptors_of(worker);
+      ::usleep(100'000);
+    }
     std::vector<Holdings> all;
     for (const auto& [name, pid] :
          {std::pair("nacelled", engine().pid()), std::pair("nacelle-core", engine().core_pid()),

@@ -85,6 +85,8 @@ TEST_F(Files, nobody_else_reaches_any_of_them) {
   furnish();
   const std::vector<std::string> paths = everything();
   ASSERT_GT(paths.size(), 100u);
+  ASSERT_TRUE(write_file("/tmp/open", ""));  // such a one is found
+  ASSERT_EQ(open_to(65534, {"/tmp/open"}), std::vector<std::string>{"/tmp/open"});
   EXPECT_EQ(open_to(65534, paths), std::vector<std::string>{});
   EXPECT_EQ(mode_of(engine().data_root()), 0700u);
   EXPECT_EQ(mode_of(engine().run_directory()), 0700u);

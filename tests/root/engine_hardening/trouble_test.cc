@@ -165,21 +165,25 @@ TEST_F(Trouble, a_core_without_descriptors_says_so_and_recovers) {
   (void)engine().output_of({"true"});
   const pid_t core = engine().core_pid();
   ASSERT_GT(core, 0);
-  for (size_t left = 0; left < 24; left += 2) {
+  const size_t descriptors = descriptors_of(core);
+  int refused = 0;
+  for (size_t left = 0; left < 24; ++left) {
     SCOPED_TRACE(left);
     const std::string id = engine().create({"true"});
-    const size_t descriptors = descriptors_of(core);
     const rlimit before = leave(core, left);
     const Answer started = engine().call("POST", cat("/containers/", id, "/start"));
     EXPECT_TRUE(started.status == 204 || started.status == 500) << started.status << started.body;
+    refused += started.status == 500 ? 1 : 0;
     const std::string said = engine().exec(steady, {"true"});
     give_back(core, before);
     EXPECT_TRUE(said.empty() || said.contains("Too many open files")) << said;
     if (started.status == 204) EXPECT_EQ(engine().wait_container(id), 0);
     EXPECT_TRUE(engine().remove_container(id));
-    EXPECT_TRUE(eventually([&] { return descriptors_of(core) <= descriptors; }))
-        << descriptors_of(core) << " of " << descriptors;
   }
+  EXPECT_GT(refused, 3);
+  // Network namespaces made ahead come and go; what failed starts left would be more.
+  EXPECT_TRUE(eventually([&] { return descriptors_of(core) <= descriptors + 3; }))
+      << descriptors_of(core) << " of " << descriptors;
   EXPECT_EQ(engine().core_pid(), core);
   EXPECT_EQ(engine().output_of({"echo", "as before"}), "as before\n");
   EXPECT_EQ(engine().exec(steady, {"echo", "on"}), "on\n");

@@ -155,6 +155,18 @@ TEST_F(Nacelled, ServesOnASocketThatIsHandedOver) {
   EXPECT_EQ(::access(path.c_str(), F_OK), 0);
 }
 
+TEST_F(Nacelled, ATcpSocketThatIsHandedOverIsRefused) {
+  const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::listen(listener.get(), 10), 0);
+  const int number = listener.get();
+  std::string line = "export LISTEN_FDS=1 LISTEN_PID=\x24\x24; exec";
+  for (const std::string& each : arguments({"-H", "fd://"})) line += cat(" '", each, "'");
+  line += cat(" 3<&", number);
+  const CommandResult result = run({"/bin/bash", "-c", line}, {.keep = {number}});
+  EXPECT_EQ(result.exit_code, 1) << result.text();
+  EXPECT_TRUE(result.err.contains("must be a unix socket")) << result.err;
+}
+
 TEST_F(Nacelled, WhatItCannotDoItSaysAndEnds) {
   const auto refused = [&](std::vector<std::string> more, std::string_view words) {
     RunningCommand engine(arguments(std::move(more)));
@@ -162,7 +174,18 @@ TEST_F(Nacelled, WhatItCannotDoItSaysAndEnds) {
     EXPECT_EQ(result.exit_code, 1) << result.text();
     EXPECT_TRUE(result.err.contains(words)) << result.err;
   };
-  refused({"-H", "tcp://0.0.0.0:2375"}, "tlsverify");
+  // Docker Desktop's CVE-2025-9074: who can reach TCP is root, also from the host itself.
+  for (const char* host : {"tcp://0.0.0.0:2375", "tcp://127.0.0.1:2375", "tcp://[::1]:2375",
+                           "tcp://:2375", "tcp://localhost:2375"}) {
+    refused({"-H", host}, "tlsverify");
+    refused({"-H", "unix://" + work_ + "/s", "-H", host}, "tlsverify");
+    refused({"-H", host, "--tls"}, "tlsverify");
+    refused({"-H", host, "--tlsverify", "--tlscert", "/c", "--tlskey", "/k"}, "tlsverify");
+    refused({"-H", host, "--tlscacert", "/a", "--tlscert", "/c", "--tlskey", "/k"}, "tlsverify");
+  }
+  const std::string file = work_ + "/tcp.json";
+  std::ofstream(file) << R"({"hosts":["tcp://127.0.0.1:2375"]})";
+  refused({"--config-file", file}, "tlsverify");
   refused({"-H", "fd://"}, "LISTEN_FDS");
   refused({"--no-such"}, "unknown option");
   refused({"--config-file", "/none"}, "/none");

@@ -91,6 +91,39 @@ TEST(Merging, leaves_out_what_no_request_could_say) {
   EXPECT_EQ(config.working_dir, "/app");
 }
 
+TEST(Merging, refuses_words_that_a_program_would_see_cut_short) {
+  const auto message = [](const auto& change) {
+    oci::RunConfig image = image_with_command();
+    change(image);
+    CreateRequest request;
+    const auto merged = merge_image_config(request, image);
+    return merged ? "ok" : merged.error().message();
+  };
+  const std::string odd("a\0b", 3);
+  EXPECT_EQ(message([&](auto& image) { image.command = {"x", odd}; }),
+            "a command must not contain NUL");
+  EXPECT_EQ(message([&](auto& image) { image.entrypoint = {odd}; }),
+            "a command must not contain NUL");
+  EXPECT_EQ(message([&](auto& image) { image.working_directory = odd; }),
+            "control characters are not allowed");
+}
+
+TEST(Execs, are_refused_with_words_that_a_program_would_see_cut_short) {
+  const auto message = [](ExecConfig config) {
+    const auto checked = check_exec(config);
+    return checked ? "ok" : checked.error().message();
+  };
+  const std::string odd("a=\0b", 4);
+  EXPECT_EQ(message({}), "No exec command specified");
+  EXPECT_EQ(message({.cmd = {"x"}}), "ok");
+  EXPECT_EQ(message({.cmd = {"x", odd}}), "a command must not contain NUL");
+  EXPECT_EQ(message({.env = {"A=b\nc", "D"}, .cmd = {"x"}}), "ok");
+  for (const std::string& each : {odd, std::string(), std::string("=x"), std::string("A\nB=x")}) {
+    EXPECT_EQ(message({.env = {each}, .cmd = {"x"}}), cat("invalid environment variable: ", each));
+  }
+  EXPECT_EQ(message({.working_dir = "/a\nb", .cmd = {"x"}}), "control characters are not allowed");
+}
+
 TEST(Merging, inherits_parts_of_a_health_check) {
   oci::RunConfig image = image_with_command();
   EXPECT_FALSE(merged({}, image).healthcheck);
