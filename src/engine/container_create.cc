@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/text.h"
 #include "engine/container_state.h"
+#include "engine/host_path.h"
 #include "engine/moment.h"
 #include "engine/names.h"
 #include "image/disk.h"
@@ -132,21 +133,18 @@ Result<> name_volumes(const Fd& place, std::vector<MountPlan>& plans) {
   return put_file(place, made_volumes_file, names, 0600);
 }
 
-Result<> resolve_mounts(Containers::State& state, const CreateRequest& request,
-                        const std::string& id, std::vector<MountPlan>& plans, Undo& undo) {
-  for (MountPlan& plan : plans) {
+ring::Task<> resolve_mounts(Containers::State* state, const CreateRequest& request, std::string id,
+                            std::vector<MountPlan>* plans, Undo* undo) {
+  for (MountPlan& plan : *plans) {
     if (plan.point.type == "volume") {
-      TRY(resolve_volume(state, request, id, plan, undo));
+      co_await resolve_volume(*state, request, id, plan, *undo);
     } else if (plan.point.type == "bind" && !plan.create_source) {
-      struct stat status{};
-      if (::stat(plan.point.source.c_str(), &status) != 0) {
-        return fail(Kind::Invalid,
+      if (co_await host_path_exists(state->loop, state->background, plan.point.source)) continue;
+      co_await fail(Kind::Invalid,
                     cat("invalid mount config for type \"bind\": bind source path does not exist: ",
                         plan.point.source));
-      }
     }
   }
-  return {};
 }
 
 // "container:x" with x's id. `mode` is left alone when it is none.
@@ -420,7 +418,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   const Fd place = co_await make_directory(this, entry, image, &undo);
   entry->mounts = co_await plan_mounts(request, volumes_from);
   co_await name_volumes(place, entry->mounts);
-  co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
+  co_await resolve_mounts(this, request, container.id, &entry->mounts, &undo);
   fault_point("create.volumes");
   for (const MountPlan& plan : entry->mounts) container.mounts.push_back(plan.point);
   co_await fill_directory(this, request, place);

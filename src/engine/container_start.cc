@@ -3,7 +3,6 @@
 // that dies in between finds the container in core's list.
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/stat.h>
 
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "base/text.h"
 #include "engine/container_state.h"
 #include "engine/container_text.h"
+#include "engine/host_path.h"
 #include "engine/moment.h"
 #include "logs/options.h"
 #include "ring/ops.h"
@@ -93,25 +93,6 @@ CreateRequest request_of(const Container& container) {
   request.config = container.config;
   request.host = container.host;
   return request;
-}
-
-// Directories that `-v /path:...` makes on the host, as Docker does.
-Result<> make_sources(const std::vector<MountPlan>& plans) {
-  for (const MountPlan& plan : plans) {
-    if (plan.point.type != "bind" || !plan.create_source) continue;
-    const std::string& path = plan.point.source;
-    struct stat status{};
-    if (::stat(path.c_str(), &status) == 0) continue;
-    for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
-      const std::string parent = path.substr(0, at);
-      if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) {
-        return fail_errno(
-            errno, cat("error while creating mount source path '", path, "': mkdir ", parent));
-      }
-      if (at == std::string::npos) break;
-    }
-  }
-  return {};
 }
 
 }  // namespace
@@ -284,7 +265,10 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
                       container.host.network_mode.substr(container_prefix.size()), " is ",
                       other ? to_string(other->container.state.phase) : "gone"));
   }
-  co_await make_sources(entry->mounts);
+  for (const MountPlan& plan : entry->mounts) {
+    if (plan.point.type != "bind" || !plan.create_source) continue;
+    co_await make_host_directory(loop, background, plan.point.source);
+  }
   Fd mount = co_await mount_root(entry);
   reached("root");
   fault_point("start.mounted");

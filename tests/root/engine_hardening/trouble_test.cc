@@ -1,5 +1,6 @@
 // What runs short: the disk, descriptors, a reader's or the log worker's time. Whoever asks is
 // told, others go on, and when there is enough again all is as it was.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -217,6 +218,39 @@ TEST_F(Trouble, a_container_goes_on_when_a_client_that_stands_still_has_left) {
   client.leave();
   EXPECT_EQ(engine().wait_container(id), 0);
   EXPECT_TRUE(engine().logs(id).ends_with("end of it\n"));
+}
+
+// A file system whose server has gone, as NFS's may (moby's and containerd's oldest complaint: one
+// `stat` of such a mount, and nothing answers any more).
+TEST_F(Trouble, a_bind_source_that_never_answers_stalls_nobody_else) {
+  ::mkdir("/tmp/dead", 0755);
+  Fd server(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!server) GTEST_SKIP() << "no FUSE on this machine";
+  const std::string options = cat("fd=", server.get(), ",rootmode=40000,user_id=0,group_id=0");
+  ASSERT_EQ(::mount("dead", "/tmp/dead", "fuse", 0, options.c_str()), 0) << errno;
+  const std::string body =
+      R"({"Image":"busybox","HostConfig":{"NetworkMode":"none","Mounts":[{"Type":"bind","Source":"/tmp/dead/x","Target":"/x"}]}})";
+  RawClient creating(engine().socket_path());
+  creating.send(cat("POST /containers/create?name=stuck HTTP/1.1\r\nHost: d\r\n",
+                    "Content-Type: application/json\r\nContent-Length: ", body.size(), "\r\n\r\n",
+                    body));
+  const std::string id = engine().create({"true"}, "", R"("Binds":["/tmp/dead/y:/y"])");
+  RawClient starting(engine().socket_path());
+  starting.send(cat("POST /containers/", id, "/start HTTP/1.1\r\nHost: d\r\n\r\n"));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(engine().output_of({"echo", "others"}), "others\n");
+    ::usleep(50'000);
+  }
+  EXPECT_EQ(creating.received(), "");
+  // Whoever asked is told, and what was taken for it is given back.
+  EXPECT_TRUE(creating.read_until("/tmp/dead/x", 30s).contains("HTTP/1.1 503"))
+      << creating.received();
+  EXPECT_TRUE(starting.read_until("/tmp/dead/y", 30s).contains("HTTP/1.1 503"))
+      << starting.received();
+  EXPECT_TRUE(engine().remove_container(id));
+  EXPECT_EQ(create_json(R"({"Image":"busybox"})", "?name=stuck").status, 201);
+  server = Fd();  // and the kernel says that it is gone
+  EXPECT_EQ(::umount2("/tmp/dead", MNT_DETACH), 0);
 }
 
 // As if the disk of all logs stood still.
