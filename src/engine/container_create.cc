@@ -133,18 +133,12 @@ Result<> name_volumes(const Fd& place, std::vector<MountPlan>& plans) {
   return put_file(place, made_volumes_file, names, 0600);
 }
 
-ring::Task<> resolve_mounts(Containers::State* state, const CreateRequest& request, std::string id,
-                            std::vector<MountPlan>* plans, Undo* undo) {
-  for (MountPlan& plan : *plans) {
-    if (plan.point.type == "volume") {
-      co_await resolve_volume(*state, request, id, plan, *undo);
-    } else if (plan.point.type == "bind" && !plan.create_source) {
-      if (co_await host_path_exists(state->loop, state->background, plan.point.source)) continue;
-      co_await fail(Kind::Invalid,
-                    cat("invalid mount config for type \"bind\": bind source path does not exist: ",
-                        plan.point.source));
-    }
+Result<> resolve_mounts(Containers::State& state, const CreateRequest& request,
+                        const std::string& id, std::vector<MountPlan>& plans, Undo& undo) {
+  for (MountPlan& plan : plans) {
+    if (plan.point.type == "volume") TRY(resolve_volume(state, request, id, plan, undo));
   }
+  return {};
 }
 
 // "container:x" with x's id. `mode` is left alone when it is none.
@@ -332,6 +326,16 @@ std::string Containers::State::hosts_own_resolv_conf() {
 
 namespace {
 
+ring::Task<> check_bind_sources(Containers::State* state, EntryRef entry) {
+  for (const MountPlan& plan : entry->mounts) {
+    if (plan.point.type != "bind" || plan.create_source) continue;
+    if (co_await host_path_exists(state->loop, state->background, plan.point.source)) continue;
+    co_await fail(Kind::Invalid,
+                  cat("invalid mount config for type \"bind\": bind source path does not exist: ",
+                      plan.point.source));
+  }
+}
+
 // The container's directory with all that gc and a start look for in it. The chains come first and
 // under the store's lock: a collection sees either them or the image.
 ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
@@ -418,9 +422,10 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   const Fd place = co_await make_directory(this, entry, image, &undo);
   entry->mounts = co_await plan_mounts(request, volumes_from);
   co_await name_volumes(place, entry->mounts);
-  co_await resolve_mounts(this, request, container.id, &entry->mounts, &undo);
+  co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
   fault_point("create.volumes");
   for (const MountPlan& plan : entry->mounts) container.mounts.push_back(plan.point);
+  co_await check_bind_sources(this, entry);
   co_await fill_directory(this, request, place);
   co_await copy_up(entry, image);
   co_await compile(entry, request, nullptr);
