@@ -121,7 +121,7 @@ TEST(Execs, are_refused_with_words_that_a_program_would_see_cut_short) {
   for (const std::string& each : {odd, std::string(), std::string("=x"), std::string("A\nB=x")}) {
     EXPECT_EQ(message({.env = {each}, .cmd = {"x"}}), cat("invalid environment variable: ", each));
   }
-  EXPECT_EQ(message({.working_dir = "/a\nb", .cmd = {"x"}}), "control characters are not allowed");
+  EXPECT_EQ(message({.cmd = {"x"}, .working_dir = "/a\nb"}), "control characters are not allowed");
 }
 
 TEST(Merging, inherits_parts_of_a_health_check) {
