@@ -86,6 +86,7 @@ using EntryRef = std::shared_ptr<Entry>;
 
 struct ExecEntry {
   Exec exec;
+  uint64_t number = 0;  // in the order they were made
   EntryRef container;
   bool core_has_it = false;
   ring::Notice ended;
@@ -127,6 +128,7 @@ struct Containers::State {
   std::set<std::string, std::less<>> unloaded;         // ids whose records have not been read
   std::unordered_map<std::string, std::string> names;  // -> id; also of those being made
   std::map<std::string, ExecRef, std::less<>> execs;
+  uint64_t execs_made = 0;
   std::deque<EntryRef> graveyard;  // removed a moment ago: others may still look at them
   bool recovered = false, loaded = false;
   ring::Notice progress;          // of the two above
@@ -216,6 +218,7 @@ struct Containers::State {
   void exec_exited(const ExecRef& exec, const core::ExitedEvent& event);
   void end_execs(Entry& entry);
   void drop_execs(Entry& entry);
+  void make_room_for_execs();
   ring::Task<> forget_exec(std::string id, std::string exec);
 
   // health.cc

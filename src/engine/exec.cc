@@ -61,15 +61,12 @@ ring::Task<std::string> Containers::State::exec_create(EntryRef entry, ExecConfi
   co_await check_exec(config);
   co_await check_runs(container);
   (void)co_await parse_detach_keys(config.detach_keys);
-  // Those that have ended go first, the oldest of them.
-  for (auto each = execs.begin(); execs.size() >= execs_max && each != execs.end();) {
-    const bool over = each->second->exec.exit_code && !each->second->core_has_it;
-    each = over ? execs.erase(each) : std::next(each);
-  }
+  if (execs.size() >= execs_max) make_room_for_execs();
   if (execs.size() >= execs_max) {
     co_await fail(Kind::Exhausted, cat("more than ", execs_max, " exec instances"));
   }
   auto made = std::make_shared<ExecEntry>();
+  made->number = ++execs_made;
   Exec& exec = made->exec;
   exec.id = random_id();
   exec.container = container.id;
@@ -80,6 +77,22 @@ ring::Task<std::string> Containers::State::exec_create(EntryRef entry, ExecConfi
   entry->had_execs = true;
   publish(*entry, cat("exec_create: ", command_text(exec.config)), {{"execID", exec.id}});
   co_return exec.id;
+}
+
+// The oldest go, a part of all at once: those that have ended, and those that nobody came back to
+// start. Were these kept, clients that vanish in between would use up the room of all others.
+void Containers::State::make_room_for_execs() {
+  std::vector<ExecRef> idle;
+  for (const auto& [id, each] : execs) {
+    const bool is_over = each->exec.exit_code && !each->core_has_it;
+    if (is_over || !each->exec.started) idle.push_back(each);
+  }
+  std::ranges::sort(idle, {}, [](const ExecRef& each) { return each->number; });
+  if (idle.size() > execs_max / 4) idle.resize(execs_max / 4);
+  for (const ExecRef& each : idle) {
+    std::erase(each->container->container.execs, each->exec.id);
+    execs.erase(each->exec.id);
+  }
 }
 
 ring::Task<core::ExecRequest> Containers::State::plan_exec(ExecRef made) {

@@ -160,6 +160,25 @@ TEST_F(EngineLife, exec_gives_output_and_exit_codes) {
   EXPECT_TRUE(find(id)->execs.empty());
 }
 
+TEST_F(EngineLife, execs_that_nobody_comes_back_for_use_up_no_room) {
+  const std::string id = started({"sleep", "1000"});
+  const auto made = [&] {
+    auto exec = run(engine_->containers->exec_create(id, {.attach_stdout = true, .cmd = {"true"}}));
+    EXPECT_TRUE(exec) << exec.error().message();
+    return exec ? *exec : std::string();
+  };
+  const std::string first = made();
+  for (int i = 0; i < 5'000; ++i) {
+    if (made().empty()) break;
+  }
+  EXPECT_EQ(engine_->containers->find_exec(first), nullptr);  // the oldest has gone
+  EXPECT_LE(find(id)->execs.size(), 4'096u);
+  const std::string late = made();
+  EXPECT_EQ(exec(id, {.cmd = {"echo", "room"}}).substr(8), "room\n");
+  const auto begun = run(engine_->containers->exec_start_detached(late));
+  EXPECT_TRUE(begun) << begun.error().message();
+}
+
 TEST_F(EngineLife, a_stopped_container_starts_again_with_what_it_wrote) {
   const std::string id = create({"sh", "-c", "echo x >> /count; cat /count"});
   start(id);
