@@ -97,7 +97,7 @@ TEST_F(Endurance, execs_that_leave_somebody_behind_end_and_cost_nothing) {
   for (int i = 0; i < 3; ++i) batch();
   if (HasFatalFailure()) return;
   const std::vector<Holdings> before = holdings();
-  for (int i = 0; i < 8; ++i) batch();
+  for (int i = 0; i < 6; ++i) batch();
   expect_flat_since(before, 2048);
 }
 

@@ -103,7 +103,10 @@ TEST_F(Users, out_of_range_are_nobody_and_refused) {
     const std::string said =
         engine().exec(id, {"cat", "/proc/self/status"}, cat(R"("User":")", user, "\""));
     EXPECT_FALSE(said.contains("Uid:")) << said;
-    // The image's own word is no better.
+  }
+  // An image's own word is no better.
+  for (const std::string_view user : {"4294967296", "-1", "0x0", "wrap", "web:wrapped"}) {
+    SCOPED_TRACE(user);
     const Answer loaded = engine().load_image(
         "odd", TarBuilder().file("etc/passwd", passwd).file("etc/group", groups).finish(),
         cat(R"({"User":")", user, R"("})"));
@@ -138,12 +141,13 @@ TEST_F(Users, of_images_whose_files_are_none_hold_nobody_up) {
   for (const char* file : {"etc/passwd", "etc/group"}) {
     const std::string_view name = file;
     cases.push_back({"fifo", TarBuilder().fifo(name)});
-    cases.push_back({"directory", TarBuilder().directory(cat(name, "/"))});
-    cases.push_back({"terminal", TarBuilder().device('3', name, 5, 0)});
     cases.push_back({"zeros", TarBuilder().device('3', name, 1, 5)});
-    cases.push_back({"loop", TarBuilder().symlink(name, cat("/", name))});
     cases.push_back({"giant", TarBuilder().file(name, giant)});
     cases.push_back({"outside", TarBuilder().symlink(name, "/tmp/hosts-accounts")});
+    if (name == "etc/group") continue;  // which is read in the same way
+    cases.push_back({"directory", TarBuilder().directory(cat(name, "/"))});
+    cases.push_back({"terminal", TarBuilder().device('3', name, 5, 0)});
+    cases.push_back({"loop", TarBuilder().symlink(name, cat("/", name))});
     cases.push_back({"up", TarBuilder().symlink(name, "../../../../../../tmp/hosts-accounts")});
     cases.push_back({"magic", TarBuilder().symlink(name, "/proc/1/root/tmp/hosts-accounts")});
   }

@@ -44,7 +44,7 @@ class Vanishing : public Hardening {
     const size_t engines = descriptors_of(engine().pid());
     const size_t cores = descriptors_of(engine().core_pid());
     const size_t workers = descriptors_of(engine().log_worker_pid());
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 4; ++i) {
       RawClient client(engine().socket_path());
       ASSERT_TRUE(client.send(request));
       if (seen.empty()) {
