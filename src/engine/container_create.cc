@@ -379,7 +379,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   const std::shared_ptr<KnownImage> image = co_await find_image(request.config.image);
   co_await merge_image_config(request, image->details.record.config.run);
   if (request.host.log_config.type.empty()) request.host.log_config = engine.options.log;
-  fill_defaults(request);
+  fill_defaults(request, engine.options.default_shm_bytes);
   (void)co_await logs::parse_options(request.host.log_config.type, request.host.log_config.config);
   std::vector<std::string> words = all_words(request.config);
   if (words.empty()) co_await fail(Kind::Invalid, "no command specified");

@@ -26,12 +26,12 @@ struct Options {
   std::string run_directory = "/run/nacelle";
   std::string core_program, worker_program, init_program;  // empty: beside the running program
   std::string cgroup_root = "nacelle";
-  Labels labels;  // of the host, shown by `info`: --label
+  Labels labels;   // of the host, shown by `info`: --label
   LogSetting log;  // the default
   image::RegistryOptions registries;
   std::string default_subnet;  // of `bridge`; empty: the first of 172.17.0.0/16 .. that is free
   int stop_timeout_s = 10;
-  std::string default_shm_size, default_runtime;
+  int64_t default_shm_bytes = default_shm_bytes_of_docker;
   int64_t loop_stall_us = 5000;
 };
 

@@ -28,8 +28,9 @@ Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image)
 Result<> check_request(const CreateRequest& request);
 Result<> check_exec(const ExecConfig& config);
 // Host config as inspect shows it: defaults filled in (ShmSize 67108864, IpcMode "private",
-// CgroupnsMode "private", LogConfig, PidsLimit, MaskedPaths, ...).
-void fill_defaults(CreateRequest& request);
+// CgroupnsMode "private", LogConfig, PidsLimit, MaskedPaths, ...). `shm_bytes` is the engine's.
+inline constexpr int64_t default_shm_bytes_of_docker = 64 << 20;
+void fill_defaults(CreateRequest& request, int64_t shm_bytes = default_shm_bytes_of_docker);
 
 // Mounts that were asked for, in all of Docker's ways (Binds, Mounts, Volumes, VolumesFrom), one
 // per destination. Sources of volumes are names. HostConfig.Tmpfs is not among them, as it is not

@@ -12,7 +12,6 @@
 namespace nacelle::engine {
 namespace {
 
-constexpr int64_t shm_bytes_default = 64 << 20;
 constexpr unsigned processors_max = 8192;
 
 std::string_view name_of_variable(std::string_view entry) {
@@ -127,11 +126,11 @@ Result<> merge_image_config(CreateRequest& request, const oci::RunConfig& image)
   return check_merged(config);
 }
 
-void fill_defaults(CreateRequest& request) {
+void fill_defaults(CreateRequest& request, int64_t shm_bytes) {
   HostConfig& host = request.host;
   ContainerConfig& config = request.config;
   if (!config.working_dir.empty()) config.working_dir = container::clean_path(config.working_dir);
-  if (host.shm_size == 0) host.shm_size = shm_bytes_default;
+  if (host.shm_size == 0) host.shm_size = shm_bytes;
   if (host.ipc_mode.empty()) host.ipc_mode = "private";
   if (host.cgroupns_mode.empty()) host.cgroupns_mode = "private";
   if (host.network_mode.empty() || host.network_mode == "default") host.network_mode = "bridge";

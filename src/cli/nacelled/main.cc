@@ -158,7 +158,7 @@ Result<engine::Options> engine_options(const Settings& settings) {
   options.registries.insecure_registries = settings.insecure_registries;
   options.registries.mirrors = settings.registry_mirrors;
   options.default_subnet = settings.bip;
-  options.default_shm_size = settings.default_shm_size;
+  if (settings.shm_bytes) options.default_shm_bytes = *settings.shm_bytes;
   return options;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "codec/json.h"
+#include "codec/quantity.h"
 #include "sys/file.h"
 
 namespace nacelle::cli {
@@ -194,6 +195,15 @@ Result<> check(const Settings& settings) {
   return {};
 }
 
+Result<> read_shm_size(Settings& settings) {
+  if (settings.default_shm_size.empty()) return {};
+  const auto name = [] { return std::string("default-shm-size"); };
+  settings.shm_bytes = TRY(codec::parse_size(settings.default_shm_size).context(name));
+  if (*settings.shm_bytes > 0) return {};
+  return fail(Kind::Invalid, cat("default-shm-size: '", settings.default_shm_size,
+                                 "': must be more than nothing"));
+}
+
 }  // namespace
 
 LogLevel Settings::level() const {
@@ -228,6 +238,7 @@ Result<Settings> read_settings(const std::vector<std::string>& arguments) {
   settings.config_file = path;
   if (settings.hosts.empty()) settings.hosts.push_back(default_host);
   TRY(check(settings));
+  TRY(read_shm_size(settings));
   return settings;
 }
 

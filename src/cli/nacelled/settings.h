@@ -23,6 +23,7 @@ struct Settings {
   std::string pidfile, log_level = "info", group, bip, cgroup_parent = "nacelle";
   std::vector<std::string> labels, insecure_registries, registry_mirrors, log_opts;
   std::string log_driver, default_shm_size;
+  std::optional<int64_t> shm_bytes;  // default_shm_size, read
   bool tls = false, tlsverify = false;
   std::string tlscacert, tlscert, tlskey;
   int64_t idle_exit_s = 0;  // 0: never

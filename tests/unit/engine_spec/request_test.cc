@@ -177,6 +177,11 @@ TEST(Defaults, are_what_inspect_shows) {
   fill_defaults(said);
   EXPECT_TRUE(said.host.masked_paths->empty());
   EXPECT_EQ(said.host.shm_size, 1);
+  fill_defaults(said, 2);
+  EXPECT_EQ(said.host.shm_size, 1);
+  CreateRequest unsaid;
+  fill_defaults(unsaid, 128 << 20);
+  EXPECT_EQ(unsaid.host.shm_size, 128 << 20);
   EXPECT_EQ(said.host.ipc_mode, "host");
 }
 

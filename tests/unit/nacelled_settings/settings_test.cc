@@ -66,6 +66,17 @@ TEST_F(SettingsTest, TheFileSaysTheSameInItsOwnWords) {
   EXPECT_EQ(settings->bip, "10.0.0.1/24");
 }
 
+TEST_F(SettingsTest, ASizeIsReadAsANumber) {
+  EXPECT_EQ(read({})->shm_bytes, std::nullopt);
+  EXPECT_EQ(read({"--default-shm-size", "1g"})->shm_bytes, int64_t{1} << 30);
+  write(R"({"default-shm-size":"128M"})");
+  EXPECT_EQ(read({})->shm_bytes, 128 << 20);
+  write("{}");
+  for (const char* size : {"much", "0", "-1", "-5m", "99999999999g"}) {
+    expect_refused({"--default-shm-size", size}, "default-shm-size: ");
+  }
+}
+
 TEST_F(SettingsTest, AKeyGivenTwiceIsRefused) {
   write(R"({"hosts":["unix:///f"]})");
   expect_refused({"-H", "unix:///a"}, "both as a flag and in the configuration file: hosts");
