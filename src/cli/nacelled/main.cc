@@ -185,20 +185,23 @@ struct Ending {
   }
 };
 
-Task<> watch_signals(Loop& loop, const Fd& signals, engine::Engine& engine, Ending& ending) {
+// `said`: the command line, which holds for what is read again as well.
+Task<> watch_signals(Loop& loop, const Fd& signals, const std::vector<std::string>& said,
+                     engine::Engine& engine, Ending& ending) {
   for (;;) {
     signalfd_siginfo info{};
     co_await ring::read_some(loop, signals, {reinterpret_cast<char*>(&info), sizeof info});
     if (info.ssi_signo != SIGHUP) break;
     // What dockerd takes up again without a restart.
-    const auto fresh = read_settings({"--config-file", std::getenv("NACELLED_CONFIG")});
+    const auto fresh = read_settings(said);
     if (!fresh) {
       say(LogLevel::Error, cat("SIGHUP: ", fresh.error().message()));
       continue;
     }
     shown = fresh->level();
     if (auto labels = read_pairs(fresh->labels, "label")) engine.options.labels = *labels;
-    say(LogLevel::Info, cat("took up ", fresh->config_file, " again"));
+    say(LogLevel::Info, fresh->config_file.empty() ? "SIGHUP: there is no configuration file"
+                                                   : cat("took up ", fresh->config_file, " again"));
   }
   say(LogLevel::Info, "asked to end; containers run on");
   ending.tell();
@@ -216,7 +219,8 @@ Task<> watch_idleness(Loop& loop, engine::Engine& engine, const http::Server& se
   ending.tell();
 }
 
-Task<> serve(Loop& loop, const Settings& settings, const Fd& signals) {
+Task<> serve(Loop& loop, const Settings& settings, const std::vector<std::string>& said,
+             const Fd& signals) {
   auto opened = co_await engine_options(settings);
   const std::unique_ptr<engine::Engine> engine =
       co_await engine::open_engine(loop, std::move(opened));
@@ -226,7 +230,7 @@ Task<> serve(Loop& loop, const Settings& settings, const Fd& signals) {
   if (listening) {
     ring::Scope background(loop, [](const Error& error) { say(LogLevel::Error, error.message()); });
     background.start(server.serve(grace));
-    background.start(watch_signals(loop, signals, *engine, ending));
+    background.start(watch_signals(loop, signals, said, *engine, ending));
     if (settings.idle_exit_s > 0) {
       background.start(watch_idleness(loop, *engine, server,
                                       std::chrono::seconds(settings.idle_exit_s), ending));
@@ -253,12 +257,11 @@ void raise_files_limit() {
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Result<> run(const Settings& settings) {
+Result<> run(const Settings& settings, const std::vector<std::string>& said) {
   raise_files_limit();
   TRY(make_directories(settings.data_root));
   TRY(make_directories(settings.exec_root));
   const Fd lock = TRY(lock_data_root(settings.data_root));
-  ::setenv("NACELLED_CONFIG", settings.config_file.c_str(), 1);
   if (!settings.pidfile.empty()) {
     TRY(sys::replace_file_at(sys::working_directory, settings.pidfile.c_str(),
                              cat(::getpid(), "\n"), 0644));
@@ -271,7 +274,7 @@ Result<> run(const Settings& settings) {
   const Fd signals(::signalfd(-1, &caught, SFD_CLOEXEC));
   if (!signals) return fail_errno(errno, "signalfd");
   const std::unique_ptr<Loop> loop = TRY(Loop::open());
-  Result<> served = loop->run(serve(*loop, settings, signals));
+  Result<> served = loop->run(serve(*loop, settings, said, signals));
   if (!settings.pidfile.empty()) {
     (void)sys::unlink_at(sys::working_directory, settings.pidfile.c_str());
   }
@@ -284,7 +287,8 @@ Result<> run(const Settings& settings) {
 int main(int argc, char** argv) {
   using namespace nacelle;
   arm_faults();
-  auto settings = cli::read_settings({argv + 1, argv + argc});
+  const std::vector<std::string> said(argv + 1, argv + argc);
+  auto settings = cli::read_settings(said);
   if (!settings) {
     std::fprintf(stderr, "nacelled: %s\n", settings.error().message().c_str());
     return 1;
@@ -300,7 +304,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   cli::shown = settings->level();
-  if (Result<> ran = cli::run(*settings); !ran) {
+  if (Result<> ran = cli::run(*settings, said); !ran) {
     cli::say(cli::LogLevel::Error, ran.error().message());
     return 1;
   }

@@ -235,7 +235,7 @@ Result<Settings> read_settings(const std::vector<std::string>& arguments) {
   if (!read && (named || read.error().kind() != Kind::NotFound)) {
     return std::unexpected(std::move(read).error());
   }
-  settings.config_file = path;
+  settings.config_file = read ? path : std::string();
   if (settings.hosts.empty()) settings.hosts.push_back(default_host);
   TRY(check(settings));
   TRY(read_shm_size(settings));

@@ -19,7 +19,7 @@ struct Settings {
   std::vector<std::string> hosts;  // "unix://PATH", "tcp://ADDRESS:PORT", "fd://"
   std::string data_root = "/var/lib/nacelle";
   std::string exec_root = "/run/nacelle";
-  std::string config_file;  // empty: the default one, if it is there
+  std::string config_file;  // that was read; empty: there is none
   std::string pidfile, log_level = "info", group, bip, cgroup_parent = "nacelle";
   std::vector<std::string> labels, insecure_registries, registry_mirrors, log_opts;
   std::string log_driver, default_shm_size;

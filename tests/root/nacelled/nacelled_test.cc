@@ -39,6 +39,11 @@ class Nacelled : public ::testing::Test {
     return arguments(std::move(more));
   }
   static std::string ping(const std::string& path) { return ping_engine(path); }
+  std::string info() const {
+    auto client = http::StreamClient::connect("unix://" + socket_path());
+    if (!client || !client->call({.method = "GET", .target = "/info"})) return "none";
+    return client->read_all(1 << 20).value_or("cut");
+  }
   // Ends it with a signal; its exit code.
   static int end(RunningCommand& engine, int signal = SIGTERM) {
     ::kill(engine.pid(), signal);
@@ -198,11 +203,6 @@ TEST_F(Nacelled, AHangupTakesTheFileUpAgain) {
   std::ofstream(file) << R"({"labels":["first=1"]})";
   RunningCommand engine(listening({"--config-file", file}));
   ASSERT_EQ(ping(socket_path()), "OK") << engine.err_now();
-  const auto info = [&] {
-    auto client = http::StreamClient::connect("unix://" + socket_path());
-    if (!client || !client->call({.method = "GET", .target = "/info"})) return std::string("none");
-    return client->read_all(1 << 20).value_or("cut");
-  };
   EXPECT_TRUE(info().contains("first=1")) << info();
   std::ofstream(file) << R"({"labels":["second=2"]})";
   ::kill(engine.pid(), SIGHUP);
@@ -215,6 +215,45 @@ TEST_F(Nacelled, AHangupTakesTheFileUpAgain) {
   }
   EXPECT_TRUE(engine.err_now().contains("SIGHUP")) << engine.err_now();
   EXPECT_TRUE(info().contains("second=2"));
+  EXPECT_EQ(end(engine), 0);
+}
+
+TEST_F(Nacelled, AHangupWithoutAFileChangesNothing) {
+  RunningCommand engine(listening({"--log-level", "debug", "--label", "said=1"}));
+  ASSERT_EQ(ping(socket_path()), "OK") << engine.err_now();
+  for (int i = 0; i < 2; ++i) {
+    ::kill(engine.pid(), SIGHUP);
+    for (int tries = 0; tries < 300 && !engine.err_now().contains("SIGHUP"); ++tries) {
+      std::this_thread::sleep_for(10ms);
+    }
+  }
+  EXPECT_TRUE(engine.err_now().contains("there is no configuration file")) << engine.err_now();
+  EXPECT_FALSE(engine.err_now().contains("level=error")) << engine.err_now();
+  EXPECT_TRUE(info().contains("said=1"));
+  EXPECT_EQ(end(engine), 0);
+}
+
+// A flag is not forgotten when the file is read again: neither its level nor that a key which it
+// gives may not be in the file.
+TEST_F(Nacelled, AHangupForgetsNoFlag) {
+  const std::string file = work_ + "/config.json";
+  std::ofstream(file) << "{}";
+  RunningCommand engine(
+      listening({"--config-file", file, "--log-level", "error", "--label", "flag=1"}));
+  ASSERT_EQ(ping(socket_path()), "OK") << engine.err_now();
+  std::ofstream(file) << R"({"labels":["file=1"]})";
+  ::kill(engine.pid(), SIGHUP);
+  for (int i = 0; i < 300 && !engine.err_now().contains("SIGHUP"); ++i) {
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_TRUE(engine.err_now().contains("both as a flag and in")) << engine.err_now();
+  EXPECT_TRUE(info().contains("flag=1")) << info();
+  std::ofstream(file) << R"({"debug-is-no-key":1})";
+  ::kill(engine.pid(), SIGHUP);
+  for (int i = 0; i < 300 && !engine.err_now().contains("debug-is-no-key"); ++i) {
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_FALSE(engine.err_now().contains("level=info")) << engine.err_now();
   EXPECT_EQ(end(engine), 0);
 }
 
