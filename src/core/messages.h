@@ -39,9 +39,13 @@ struct Interface {
   std::string gateway;  // the address of the host's end
   std::string mac;      // empty: made from the address, as Docker does
   uint32_t mtu = 0;     // 0: the kernel's
+  // No way out: it leads to the subnet of its address, and nowhere else.
+  bool internal = false;
+  // By which what is elsewhere is reached; empty: by none.
+  std::string way_out() const { return internal ? std::string() : gateway; }
   template <class Visit>
   void fields(Visit& visit) {
-    visit(network, name, address, prefix_len, gateway, mac, mtu);
+    visit(network, name, address, prefix_len, gateway, mac, mtu, internal);
   }
 };
 

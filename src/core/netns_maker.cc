@@ -99,19 +99,30 @@ Result<> add_address(NetlinkSocket& socket, uint32_t index, in_addr address, uin
   return socket.change(std::move(request), "adding an address");
 }
 
-// To one address (or, without one, to all) by the link, or by the gateway behind it.
-Result<> add_route(NetlinkSocket& socket, uint32_t index, const in_addr* to,
+struct Destination {
+  in_addr base{};
+  uint8_t prefix_len = 0;  // 0: everything
+};
+Destination only(in_addr address) { return {.base = address, .prefix_len = 32}; }
+Destination subnet_of(in_addr address, uint8_t prefix_len) {
+  const uint64_t mask = uint64_t{0xffffffff} << (32 - prefix_len);
+  address.s_addr &= htonl(static_cast<uint32_t>(mask));
+  return {.base = address, .prefix_len = prefix_len};
+}
+
+// By the link, or by the gateway behind it.
+Result<> add_route(NetlinkSocket& socket, uint32_t index, const Destination& to,
                    const in_addr* gateway) {
   rtmsg fixed{};
   fixed.rtm_family = AF_INET;
-  fixed.rtm_dst_len = to != nullptr ? 32 : 0;
+  fixed.rtm_dst_len = to.prefix_len;
   fixed.rtm_table = RT_TABLE_MAIN;
   fixed.rtm_protocol = RTPROT_BOOT;
   fixed.rtm_scope = gateway != nullptr ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   fixed.rtm_type = RTN_UNICAST;
   // An address may still be routed to a pair that is on its way out.
   NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, fixed);
-  if (to != nullptr) request.put(RTA_DST, bytes_of(*to));
+  if (to.prefix_len > 0) request.put(RTA_DST, bytes_of(to.base));
   if (gateway != nullptr) request.put(RTA_GATEWAY, bytes_of(*gateway));
   request.put_number(RTA_OIF, index);
   return socket.change(std::move(request), "adding a route");
@@ -169,8 +180,12 @@ Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
   NetlinkSocket socket = TRY(std::move(inside));
   TRY(set_up(socket, loopback_index));
   uint32_t index = loopback_index;
+  bool has_way_out = false;
   for (const Interface& each : interfaces) {
-    TRY(connect(each, descriptor, socket, ++index).context([&] {
+    // The first interface that leads anywhere is the way out.
+    const bool is_way_out = !each.internal && !has_way_out;
+    has_way_out |= is_way_out;
+    TRY(connect(each, descriptor, socket, ++index, is_way_out).context([&] {
       return cat("interface ", each.name, " of network ", each.network);
     }));
   }
@@ -178,7 +193,7 @@ Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
 }
 
 Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, NetlinkSocket& inside,
-                             uint32_t index) {
+                             uint32_t index, bool is_way_out) {
   const in_addr address = TRY(parse_address(interface.address, "address"));
   const in_addr gateway = TRY(parse_address(interface.gateway, "gateway"));
   if (interface.prefix_len > 32) return fail(Kind::Invalid, "prefix length: above 32");
@@ -210,13 +225,16 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
   if (host_index == 0) return fail_errno(errno, cat("if_nametoindex ", name));
   TRY(set_up(netlink_, host_index));
   TRY(add_address(netlink_, host_index, gateway, 32));
-  TRY(add_route(netlink_, host_index, &address, nullptr));
+  TRY(add_route(netlink_, host_index, only(address), nullptr));
   TRY(set_up(inside, index));
   TRY(wait_for_carrier(any_socket_, name));
   TRY(add_address(inside, index, address, interface.prefix_len));
-  TRY(add_route(inside, index, &gateway, nullptr));
-  // The first interface is the way out.
-  if (index == loopback_index + 1) TRY(add_route(inside, index, nullptr, &gateway));
+  TRY(add_route(inside, index, only(gateway), nullptr));
+  if (is_way_out) TRY(add_route(inside, index, Destination(), &gateway));
+  // Who has no way out still reaches who is in the same network.
+  if (interface.internal && interface.prefix_len < 32) {
+    TRY(add_route(inside, index, subnet_of(address, interface.prefix_len), &gateway));
+  }
   return {};
 }
 

@@ -41,7 +41,7 @@ class NetnsMaker {
   NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
       : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
   Result<> connect(const Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
-                   uint32_t index);
+                   uint32_t index, bool is_way_out);
 
   Fd host_;
   sys::NetlinkSocket netlink_;

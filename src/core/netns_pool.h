@@ -5,7 +5,8 @@
 // batches (deleting a pair by name would take 16 ms). A namespace is used once.
 //
 // Networks are routed, without a bridge: the container's end has its address and a route to the
-// gateway alone; the host's end has the gateway's address and a route to the container.
+// gateway alone; the host's end has the gateway's address and a route to the container. An internal
+// interface has a route to its subnet in place of one to everywhere.
 // IPv4; what is between two containers, and who may talk to whom, is not decided here.
 #pragma once
 

@@ -20,13 +20,13 @@
 namespace nacelle::core {
 
 struct Record {
-  static constexpr uint32_t version_value = 1;
+  static constexpr uint32_t version_value = 2;
   uint32_t version = version_value;
   std::string id, exec;
   int32_t pid = 0;
   uint64_t pidfd_inode = 0, start_time = 0;
-  std::string cgroup;  // path in the tree, of the container
-  uint64_t namespaces = 0;                // CLONE_NEW* that are not core's
+  std::string cgroup;       // path in the tree, of the container
+  uint64_t namespaces = 0;  // CLONE_NEW* that are not core's
   bool user_namespace = false;
   bool terminal = false, has_streams = false;
   bool has_input = false;  // and it has not been closed for good
@@ -43,10 +43,9 @@ struct Record {
   int64_t ended_ns = 0;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, namespaces,
-          user_namespace, terminal, has_streams, has_input, stdin_once, hold_for_client, log,
-          log_directory, interfaces, own_network, ended, reported, wait_status, status_known,
-          oom_kills, ended_ns);
+    visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, namespaces, user_namespace,
+          terminal, has_streams, has_input, stdin_once, hold_for_client, log, log_directory,
+          interfaces, own_network, ended, reported, wait_status, status_known, oom_kills, ended_ns);
   }
   container::ProcessIdentity identity() const {
     return {.pid = pid, .pidfd_inode = pidfd_inode, .start_time = start_time};

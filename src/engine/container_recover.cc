@@ -125,7 +125,7 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
         endpoint.network_id = network->id;
         endpoint.ip_address = interface.address;
         endpoint.ip_prefix_len = interface.prefix_len;
-        endpoint.gateway = interface.gateway;
+        endpoint.gateway = interface.way_out();
         if (!interface.mac.empty()) endpoint.mac_address = interface.mac;
       }
     }

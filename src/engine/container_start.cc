@@ -330,7 +330,7 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
       learned = true;
       endpoint.ip_address = became.address;
       endpoint.ip_prefix_len = became.prefix_len;
-      endpoint.gateway = became.gateway;
+      endpoint.gateway = became.way_out();
       if (!became.mac.empty()) endpoint.mac_address = became.mac;
     }
   }

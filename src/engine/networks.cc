@@ -686,7 +686,8 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
     interface.name = cat("eth", index);
     interface.mac = wish.mac_address;
     interface.prefix_len = static_cast<uint8_t>(entry.pools.front().subnet.length);
-    interface.gateway = about.internal ? std::string() : entry.pools.front().gateway.text();
+    interface.gateway = entry.pools.front().gateway.text();
+    interface.internal = about.internal;
     if (const auto mtu = about.options.find(std::string(mtu_option)); mtu != about.options.end()) {
       interface.mtu = parse_number<uint32_t>(mtu->second).value_or(0);
     }
@@ -695,13 +696,13 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
       const Pool& pool = *entry.pool_of(address);
       interface.address = address.text();
       interface.prefix_len = static_cast<uint8_t>(pool.subnet.length);
-      if (!about.internal) interface.gateway = pool.gateway.text();
+      interface.gateway = pool.gateway.text();
       if (interface.mac.empty()) interface.mac = mac_of(address);
       endpoint.ip_address = interface.address;
       endpoint.mac_address = interface.mac;
     }
     endpoint.ip_prefix_len = interface.prefix_len;
-    endpoint.gateway = interface.gateway;
+    endpoint.gateway = interface.way_out();
   }
   endpoint.endpoint_id = random_id();
   entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
@@ -719,7 +720,7 @@ void Networks::join_done(const std::string& network, const std::string& containe
   Endpoint& endpoint = member->second.endpoint;
   endpoint.ip_address = became.address;
   endpoint.ip_prefix_len = became.prefix_len;
-  endpoint.gateway = became.gateway;
+  endpoint.gateway = became.way_out();
   const auto address = parse_address(became.address);
   endpoint.mac_address = became.mac;
   if (became.mac.empty() && address) endpoint.mac_address = mac_of(*address);

@@ -89,7 +89,7 @@ class Networks {
 
   // Gives `container` an endpoint: address and MAC, those asked for if they are free. On `bridge`
   // without a wish the address is left to core's pool: join_done() says which it became. On `host`
-  // and `none` the interface has no name: there is none to be made. The interface of an internal
+  // and `none` the interface has no name: there is none to be made. The endpoint of an internal
   // network has no gateway. Interface.network is the network's id.
   struct Joined {
     Endpoint endpoint;

@@ -261,6 +261,31 @@ TEST_F(EngineLife, an_empty_volume_begins_with_what_the_image_has_there) {
   EXPECT_EQ(engine_->volumes->list().size(), 1u);
 }
 
+TEST_F(EngineLife, an_internal_network_has_no_way_out) {
+  engine::NetworkCreateRequest wanted;
+  wanted.network.name = "inner";
+  wanted.network.internal = true;
+  wanted.network.pools.push_back({.subnet = "10.66.2.0/24"});
+  ASSERT_TRUE(engine_->networks->create(wanted));
+  CreateRequest first = request({"sleep", "1000"}, "first");
+  first.host.network_mode = "inner";
+  CreateRequest second = first;
+  second.name = "second";
+  const std::string one = create_from(std::move(first)), two = create_from(std::move(second));
+  start(one);
+  start(two);
+  const std::string other = find(two)->endpoints.at("inner").ip_address;
+  EXPECT_EQ(other, "10.66.2.3");
+  EXPECT_EQ(find(two)->endpoints.at("inner").gateway, "");
+  int code = -1;
+  EXPECT_TRUE(exec(one, {.cmd = {"busybox", "ping", "-c", "1", "-W", "5", other}}, &code)
+                  .contains("1 packets received"));
+  EXPECT_EQ(code, 0);
+  EXPECT_TRUE(exec(one, {.cmd = {"busybox", "ping", "-c", "1", "198.51.100.1"}}, &code)
+                  .contains("Network is unreachable"));
+  EXPECT_NE(code, 0);
+}
+
 TEST_F(EngineLife, top_shows_the_processes) {
   const std::string id = started({"sh", "-c", "sleep 998 & exec sleep 999"});
   EXPECT_TRUE(eventually_told([&] {

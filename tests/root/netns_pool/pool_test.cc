@@ -138,6 +138,36 @@ TEST_F(Pool, containers_reach_each_other_and_the_gateway) {
   EXPECT_EQ(try_connect(host, "172.30.0.3", 80), 0);
 }
 
+TEST_F(Pool, an_internal_interface_leads_to_its_subnet_alone) {
+  ASSERT_TRUE(pool_->configure(block(2, 1)));
+  const Interface internal{.network = "inner",
+                           .name = "eth0",
+                           .address = "10.66.1.2",
+                           .prefix_len = 24,
+                           .gateway = "10.66.1.1",
+                           .internal = true};
+  Interface other = internal;
+  other.address = "10.66.1.3";
+  Interface second = internal;
+  second.address = "10.66.1.4";
+  const Interface outside{.network = "net", .name = "eth1"};
+  auto one = take({internal});
+  auto two = take({other});
+  auto both = take({second, outside});
+  auto out = take({{.network = "net"}});
+  ASSERT_TRUE(one && two && both && out);
+  const Fd listener = listen_in(two->descriptor, 80);
+  EXPECT_EQ(try_connect(one->descriptor, "10.66.1.3", 80), 0);
+  EXPECT_EQ(try_connect(both->descriptor, "10.66.1.3", 80), 0);
+  const Fd outer = listen_in(out->descriptor, 80);
+  const std::string elsewhere = out->interfaces[0].address;
+  EXPECT_EQ(try_connect(one->descriptor, elsewhere, 80), ENETUNREACH);
+  EXPECT_EQ(try_connect(one->descriptor, "172.30.0.1", 80), ENETUNREACH);
+  EXPECT_EQ(try_connect(both->descriptor, elsewhere, 80), 0);
+  // Who is outside gets no answer.
+  EXPECT_NE(try_connect(out->descriptor, "10.66.1.3", 80), 0);
+}
+
 TEST_F(Pool, it_fills_itself_up_again_and_says_when_addresses_run_out) {
   ASSERT_TRUE(pool_->configure(block(4, 2)));
   wait_until_ready(2);

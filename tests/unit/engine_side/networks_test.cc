@@ -304,8 +304,11 @@ TEST_F(NetworksTest, AnInternalNetworkLeadsNowhere) {
   wanted.network.internal = true;
   ASSERT_TRUE(networks_->create(wanted));
   const auto joined = networks_->join("mine", id_of('a'), "web", {}, 0).value();
-  EXPECT_EQ(joined.interface.gateway, "");
+  EXPECT_TRUE(joined.interface.internal);
+  EXPECT_EQ(joined.interface.gateway, "10.1.0.1");  // the host's end, no way out
   EXPECT_EQ(joined.endpoint.gateway, "");
+  networks_->join_done("mine", id_of('a'), joined.interface);
+  EXPECT_EQ(networks_->members("mine")[0].endpoint.gateway, "");
 }
 
 TEST_F(NetworksTest, OfBridgeCoreGivesOutWhatItLeased) {
