@@ -143,9 +143,11 @@ class Copy {
 ring::Task<> Containers::State::copy_up(EntryRef entry, std::shared_ptr<KnownImage> image) {
   for (const MountPlan& plan : entry->mounts) {
     if (plan.point.type != "volume" || plan.no_copy) continue;
-    const std::string source = co_await engine.volumes->source_of(plan.point.name);
-    Fd target =
-        co_await sys::open_at(sys::working_directory, source.c_str(), O_RDONLY | O_DIRECTORY);
+    const VolumeMount volume = co_await engine.volumes->mount_of(plan.point.name);
+    // What each container mounts for itself is nowhere yet.
+    if (volume.type != "bind") continue;
+    Fd target = co_await sys::open_at(sys::working_directory, volume.source.c_str(),
+                                      O_RDONLY | O_DIRECTORY);
     auto listing = co_await image::Listing::open(target);
     if (listing.next() != nullptr) continue;
     co_await prepare_root(image);

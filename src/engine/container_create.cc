@@ -149,6 +149,18 @@ ring::Task<> resolve_container(Containers::State* state, std::string* mode) {
   *mode = cat(prefix, other->container.id);
 }
 
+// What the volume's own options say comes first, then what this container wants of it.
+void put_volume(MountPlan& plan, VolumeMount volume) {
+  std::vector<std::string> wanted = std::exchange(plan.options, std::move(volume.options));
+  plan.point.source = std::move(volume.source);
+  const bool is_bind = volume.type == "bind";
+  if (!is_bind) plan.file_system = std::move(volume.type);
+  // The volume knows what kind of bind it is, and a file system has nothing below it.
+  std::erase_if(wanted, [](std::string_view word) { return word == "bind" || word == "rbind"; });
+  if (!is_bind) std::ranges::replace(wanted, std::string("rro"), std::string("ro"));
+  plan.options.insert(plan.options.end(), wanted.begin(), wanted.end());
+}
+
 std::vector<std::string> all_words(const ContainerConfig& config) {
   std::vector<std::string> words = config.entrypoint.words;
   words.insert(words.end(), config.cmd.words.begin(), config.cmd.words.end());
@@ -283,7 +295,7 @@ ring::Task<> Containers::State::compile(EntryRef entry, const CreateRequest& req
   input.mounts = entry->mounts;
   for (MountPlan& plan : input.mounts) {
     if (plan.point.type == "volume") {
-      plan.point.source = co_await engine.volumes->source_of(plan.point.name);
+      put_volume(plan, co_await engine.volumes->mount_of(plan.point.name));
     }
   }
   input.init_program = engine.options.init_program;

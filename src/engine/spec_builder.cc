@@ -122,6 +122,10 @@ Result<std::vector<oci::Mount>> own_mounts(const SpecInput& input) {
       mounts.push_back({point.destination, "tmpfs", "tmpfs", plan.options, {}, {}});
       continue;
     }
+    if (!plan.file_system.empty()) {
+      mounts.push_back({point.destination, plan.file_system, point.source, plan.options, {}, {}});
+      continue;
+    }
     if (!point.source.starts_with('/')) {
       return fail(Kind::Internal, cat("mount of '", point.destination, "': no source"));
     }

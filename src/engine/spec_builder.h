@@ -40,6 +40,7 @@ struct MountPlan {
   bool anonymous = false, no_copy = false, create_source = false;
   std::string subpath;
   std::vector<std::string> options;  // for the oci::Mount
+  std::string file_system;           // "tmpfs", "nfs": mounted inside from `source`; empty: a bind
 };
 Result<std::vector<MountPlan>> plan_mounts(
     const CreateRequest& request, const std::vector<std::vector<MountPoint>>& volumes_from);

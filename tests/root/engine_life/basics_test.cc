@@ -261,6 +261,40 @@ TEST_F(EngineLife, an_empty_volume_begins_with_what_the_image_has_there) {
   EXPECT_EQ(engine_->volumes->list().size(), 1u);
 }
 
+TEST_F(EngineLife, a_volume_that_is_a_file_system_is_mounted_inside) {
+  const engine::Labels options = {
+      {"type", "tmpfs"}, {"device", "tmpfs"}, {"o", "size=1m,uid=1000"}};
+  ASSERT_TRUE(engine_->volumes->create("memory", "", {}, options, false));
+  CreateRequest wants = request({"sh", "-c", "echo x > /data/x; cat /data/x /proc/mounts"});
+  wants.host.binds = {"memory:/data"};
+  const std::string id = create_from(wants);
+  start(id);
+  EXPECT_EQ(wait(id), 0);
+  const std::string log = log_of(id);
+  EXPECT_TRUE(log.starts_with("x\n")) << log;
+  EXPECT_TRUE(log.contains("tmpfs /data tmpfs rw,")) << log;
+  EXPECT_TRUE(log.contains("size=1024k,uid=1000")) << log;
+  wants.host.binds = {"memory:/data:ro"};
+  wants.config.cmd.words = {"touch", "/data/x"};
+  const std::string reader = create_from(wants);
+  start(reader);
+  EXPECT_EQ(wait(reader), 1);
+  EXPECT_TRUE(log_of(reader).contains("Read-only file system")) << log_of(reader);
+}
+
+TEST_F(EngineLife, a_volume_that_is_a_bind_keeps_its_options) {
+  const std::string place = directory_ + "/shared";
+  ASSERT_EQ(::mkdir(place.c_str(), 0755), 0);
+  const engine::Labels options = {{"type", "none"}, {"device", place}, {"o", "bind,ro"}};
+  ASSERT_TRUE(engine_->volumes->create("shared", "", {}, options, false));
+  CreateRequest wants = request({"touch", "/s/x"});
+  wants.host.binds = {"shared:/s"};
+  const std::string id = create_from(wants);
+  start(id);
+  EXPECT_EQ(wait(id), 1);
+  EXPECT_TRUE(log_of(id).contains("Read-only file system")) << log_of(id);
+}
+
 TEST_F(EngineLife, an_internal_network_has_no_way_out) {
   engine::NetworkCreateRequest wanted;
   wanted.network.name = "inner";
