@@ -398,6 +398,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   co_await resolve_container(this, &request.host.network_mode);
   co_await resolve_container(this, &request.host.ipc_mode);
   co_await resolve_container(this, &request.host.pid_mode);
+  if (!request.host.links.empty()) (void)co_await find_links(request.host);
   std::vector<std::vector<MountPoint>> volumes_from;
   for (const std::string& from : request.host.volumes_from) {
     const EntryRef other = co_await find(from.substr(0, from.find(':')));

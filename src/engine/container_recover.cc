@@ -146,6 +146,7 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
     }
     if (!was_up) save(entry);
     if (first) start_health(entry);
+    if (first && !container.host.links.empty()) background.start(take_links(entry));
   }
   for (const core::ListRequest::Process& process : found.processes) {
     if (process.exec.empty() || execs.contains(process.exec)) continue;
@@ -250,6 +251,7 @@ ring::Task<> Containers::State::restart_after_boot(EntryRef entry) {
     co_return;
   }
   ++entry->run;
+  if (!container.host.links.empty()) co_await wait_for_links(entry);
   co_await launch_or_note(entry, nullptr);
 }
 

@@ -232,14 +232,15 @@ Result<> Containers::State::write_hosts(Entry& entry) {
       container.config.domainname.empty()
           ? hostname
           : cat(hostname, '.', container.config.domainname, ' ', hostname);
-  std::vector<std::pair<std::string, std::string>> addresses;
+  std::vector<std::pair<std::string, std::string>> addresses = linked_addresses(entry);
   for (const auto& [name, endpoint] : container.endpoints) {
     if (!endpoint.ip_address.empty()) addresses.emplace_back(endpoint.ip_address, own_names);
     if (!endpoint.global_ipv6_address.empty()) {
       addresses.emplace_back(endpoint.global_ipv6_address, own_names);
     }
   }
-  const std::string text = hosts_file(request_of(container), hostname, addresses);
+  const std::string text =
+      hosts_file(request_of(container), hostname, addresses, engine.networks->default_gateway());
   const Fd place = TRY(open_directory(entry));
   // As a rule it is what create has written; one that was truncated goes to the disk when closed.
   const auto known = sys::read_file_at(place.get(), "hosts", text.size() + 1);
@@ -268,6 +269,10 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   for (const MountPlan& plan : entry->mounts) {
     if (plan.point.type != "bind" || !plan.create_source) continue;
     co_await make_host_directory(loop, background, plan.point.source);
+  }
+  if (!container.host.links.empty()) {
+    co_await take_links(entry);
+    co_await check_links(*entry);
   }
   Fd mount = co_await mount_root(entry);
   reached("root");
@@ -336,6 +341,7 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
   }
   // An address of core's pool is known only now.
   if (learned) (void)write_hosts(*entry);
+  tell_linked(*entry);
   for (const auto& [name, endpoint] : container.endpoints) {
     if (endpoint.network_id.empty()) continue;
     engine.events->publish("network", "connect", endpoint.network_id,

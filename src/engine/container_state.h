@@ -53,6 +53,13 @@ struct ParkedClient {
   std::string early_bytes;
 };
 
+struct Entry;
+// What --link named, as it was found at the last start.
+struct Link {
+  std::weak_ptr<Entry> container;
+  std::string alias;
+};
+
 struct Entry {
   Container container;
   std::vector<MountPlan> mounts;
@@ -76,6 +83,8 @@ struct Entry {
   Fd mount;  // of its root while it runs: its last close, which may wait for a disk, is then ours
   std::vector<ParkedClient> parked;
   std::vector<std::weak_ptr<logs::Reader>> followers;  // told when nothing more will be written
+  std::vector<Link> links;
+  std::vector<std::weak_ptr<Entry>> linked_from;  // whose hosts file has our address
   bool had_execs = false;
   RestartBackoff backoff;
   ring::Notice health_stop;
@@ -177,6 +186,15 @@ struct Containers::State {
   void leave_networks(Entry& entry);
   void started(const EntryRef& entry, const core::StartRequest::Reply& reply);
   ring::Task<> give_client(EntryRef entry, ParkedClient client);
+
+  // container_links.cc
+  ring::Task<std::vector<Link>> find_links(const HostConfig& host);
+  ring::Task<> take_links(EntryRef entry);  // into the entry
+  Result<> check_links(const Entry& entry) const;
+  ring::Task<> wait_for_links(EntryRef entry);  // until they run, for a while
+  // Address and names of each, for the hosts file.
+  std::vector<std::pair<std::string, std::string>> linked_addresses(const Entry& entry) const;
+  void tell_linked(const Entry& entry);  // it may have another address now
 
   // container_exit.cc
   void exited(const core::ExitedEvent& event);

@@ -472,6 +472,12 @@ Result<Network> Networks::find(const std::string& text) const {
   return TRY(state_->find(text))->network;
 }
 
+std::string Networks::default_gateway() const {
+  const auto bridge = state_->find("bridge");
+  return bridge && !(*bridge)->pools.empty() ? (*bridge)->pools.front().gateway.text()
+                                             : std::string();
+}
+
 Result<> Networks::State::fill_pools(Network& network) const {
   const bool has_v4 = std::ranges::any_of(network.pools, [](const IpamPool& each) {
     const auto subnet = parse_prefix(each.subnet);

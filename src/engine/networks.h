@@ -82,6 +82,8 @@ class Networks {
   std::vector<Network> list() const;
   // By id, name, or the beginning of an id. NotFound `network x not found`.
   Result<Network> find(const std::string& text) const;
+  // Of `bridge`: how a container reaches the host.
+  std::string default_gateway() const;
   Result<Network> create(NetworkCreateRequest request);
   Result<> remove(const std::string& text);  // Conflict while it has members, or is predefined
   std::vector<std::string> prune(const std::function<bool(const Network&)>& chosen);

@@ -295,6 +295,49 @@ TEST_F(EngineLife, a_volume_that_is_a_bind_keeps_its_options) {
   EXPECT_TRUE(log_of(id).contains("Read-only file system")) << log_of(id);
 }
 
+TEST_F(EngineLife, the_hosts_file_knows_the_host_and_who_is_linked) {
+  const auto hosts_of = [&](const std::string& id) {
+    return exec(id, {.cmd = {"cat", "/etc/hosts"}});
+  };
+  const auto on_bridge = [](std::string name) {
+    CreateRequest wants = request({"sleep", "1000"}, std::move(name));
+    wants.host.network_mode = "bridge";
+    return wants;
+  };
+  CreateRequest wants = on_bridge("web");
+  wants.host.extra_hosts = {"outside:host-gateway"};
+  wants.host.links = {"nobody:store"};
+  const auto refused = run(engine_->containers->create(wants));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message(),
+            "could not get container for nobody: No such container: nobody");
+  EXPECT_EQ(refused.error().kind(), Kind::Invalid);
+  CreateRequest linked = on_bridge("base");
+  linked.config.hostname = "basehost";
+  const std::string base = create_from(linked);
+  wants.host.links = {"base:store", "/base:/web/base"};
+  const std::string web = create_from(wants);
+  const auto too_early = run(engine_->containers->start(web));
+  ASSERT_FALSE(too_early);
+  EXPECT_EQ(too_early.error().message(),
+            "Cannot link to a non running container: /base AS /web/store");
+  start(base);
+  start(web);
+  const auto address = [&] { return find(base)->endpoints.at("bridge").ip_address; };
+  const std::string gateway = find(web)->endpoints.at("bridge").gateway;
+  const std::string hosts = hosts_of(web);
+  EXPECT_TRUE(hosts.contains(cat(gateway, "\toutside\n"))) << hosts;
+  EXPECT_TRUE(hosts.contains(cat(address(), "\tstore basehost base\n"))) << hosts;
+  EXPECT_TRUE(hosts.contains(cat(address(), "\tbase basehost\n"))) << hosts;
+  // Another engine knows it still: an address that changes is told.
+  close();
+  open();
+  const std::string before = address();
+  ASSERT_TRUE(run(engine_->containers->restart(base, std::nullopt, 0)));
+  ASSERT_NE(address(), before);
+  EXPECT_TRUE(hosts_of(web).contains(cat(address(), "\tstore basehost base\n"))) << hosts_of(web);
+}
+
 TEST_F(EngineLife, an_internal_network_has_no_way_out) {
   engine::NetworkCreateRequest wanted;
   wanted.network.name = "inner";
