@@ -298,6 +298,8 @@ static Task<> until_connected(std::shared_ptr<Client::State> state) {
 Client::Client(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Client::~Client() = default;
 
+const std::string& Client::program() const { return state_->options.program; }
+
 Task<std::unique_ptr<Client>> Client::connect(Loop& loop, ClientOptions options) {
   if (options.program.empty()) options.program = beside_us("nacelle-core");
   if (options.worker.empty()) options.worker = beside_us("nacelle-worker");

@@ -59,6 +59,8 @@ class Client {
     co_return codec::flat::decode<typename Request::Reply>(reply, "nacelle-core's reply");
   }
 
+  const std::string& program() const;  // what a core is started from
+
   // Waits until what runs has ended; no more calls.
   ring::Task<> close();
 

@@ -69,6 +69,20 @@ core::EventHandlers handlers_of(Engine& engine) {
   return handlers;
 }
 
+// A core that runs from another file than ours would be started from, as after an update, goes over
+// to that in place. What it owns does not notice.
+ring::Task<> renew_core(Engine* engine) {
+  const core::ListRequest::Reply running = co_await engine->core->call(core::ListRequest{});
+  const std::string& wanted = engine->core->program();
+  const std::string link = cat("/proc/", running.core_pid, "/exe");
+  const struct stat now = co_await sys::stat_at(sys::working_directory, link.c_str(), 0);
+  const struct stat then = co_await sys::stat_at(sys::working_directory, wanted.c_str(), 0);
+  if (now.st_dev == then.st_dev && now.st_ino == then.st_ino) co_return;
+  core::UpgradeRequest upgrade;
+  upgrade.program = wanted;
+  co_await engine->core->call(std::move(upgrade));
+}
+
 }  // namespace
 
 ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options options) {
@@ -111,6 +125,10 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
     co_await fail(connected.error().kind(), connected.error().message());
   }
   engine->core = *std::move(connected);
+  if (const Result<> renewed = co_await ring::as_result(renew_core(engine.get())); !renewed) {
+    engine->warnings.push_back(cat("nacelle-core runs on from the program it was started with: ",
+                                   renewed.error().message()));
+  }
   engine->stats = std::make_unique<Stats>(*engine);
   engine->core->listen(handlers_of(*engine));
   Result<> recovered = co_await ring::as_result(engine->containers->recover());

@@ -49,6 +49,7 @@ struct Engine {
   std::unique_ptr<Containers> containers;
   std::unique_ptr<Stats> stats;
   std::unique_ptr<ring::Scope> background;
+  std::vector<std::string> warnings;  // what went wrong at its opening and is no reason to end
 
   explicit Engine(ring::Loop& loop_in) : loop(loop_in) {}
 };

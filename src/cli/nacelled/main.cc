@@ -224,6 +224,7 @@ Task<> serve(Loop& loop, const Settings& settings, const std::vector<std::string
   auto opened = co_await engine_options(settings);
   const std::unique_ptr<engine::Engine> engine =
       co_await engine::open_engine(loop, std::move(opened));
+  for (const std::string& warning : engine->warnings) say(LogLevel::Warn, warning);
   http::Server server(loop, api::make_handler(*engine), api::common_headers());
   Result<> listening = listen(server, settings);
   Ending ending;

@@ -131,6 +131,56 @@ TEST_F(EngineCrash, of_core_leaves_containers_running) {
   EXPECT_EQ(find(id)->state.phase, Phase::Exited);
 }
 
+TEST_F(EngineCrash, an_engine_with_another_core_has_it_replaced_in_place) {
+  const std::string id = started(
+      {"sh", "-c", "trap 'echo after; exit 5' TERM; echo before; while :; do sleep 0.05; done"});
+  const std::string brief = started({"sh", "-c", "sleep 0.2; exit 9"});
+  const auto core = [&] { return run(engine_->core->call(core::ListRequest{}))->core_pid; };
+  const auto program_of = [](pid_t pid) {
+    struct stat status{};
+    return ::stat(cat("/proc/", pid, "/exe").c_str(), &status) == 0 ? status.st_ino : 0;
+  };
+  const pid_t pid = find(id)->state.pid, core_pid = core();
+  const ino_t first = program_of(core_pid);
+  close();
+  const std::string other = directory_ + "/nacelle-core";
+  ASSERT_TRUE(test::run({"/bin/cp", std::exchange(core_program_, other), other}).ok());
+  open();
+  EXPECT_TRUE(engine_->warnings.empty()) << engine_->warnings.front();
+  EXPECT_EQ(core(), core_pid);
+  EXPECT_NE(program_of(core_pid), first);
+  EXPECT_EQ(find(id)->state.pid, pid);
+  int code = -1;
+  EXPECT_EQ(exec(id, {.cmd = {"sh", "-c", "echo in; exit 3"}}, &code).substr(8), "in\n");
+  EXPECT_EQ(code, 3);
+  EXPECT_EQ(wait(brief), 9);
+  ASSERT_TRUE(run(engine_->containers->kill(id, "TERM")));
+  EXPECT_EQ(wait(id), 5);
+  EXPECT_EQ(log_of(id), "before\nafter\n");
+  const ino_t second = program_of(core_pid);
+  close();
+  open();  // the same again: nothing to do
+  EXPECT_EQ(program_of(core()), second);
+}
+
+TEST_F(EngineCrash, a_core_that_cannot_be_replaced_stays) {
+  const std::string id = started({"sleep", "1000"});
+  const auto core = [&] { return run(engine_->core->call(core::ListRequest{}))->core_pid; };
+  const pid_t core_pid = core();
+  for (const char* program : {"/bin/false", "/no/such/core"}) {
+    close();
+    const std::string right = std::exchange(core_program_, program);
+    open();
+    core_program_ = right;
+    ASSERT_EQ(engine_->warnings.size(), 1u) << program;
+    EXPECT_TRUE(engine_->warnings[0].contains("nacelle-core runs on")) << engine_->warnings[0];
+    EXPECT_EQ(core(), core_pid);
+    int code = -1;
+    exec(id, {.cmd = {"sh", "-c", "exit 3"}}, &code);
+    EXPECT_EQ(code, 3);
+  }
+}
+
 TEST_F(EngineCrash, ends_while_no_engine_is_there_are_told_to_the_next) {
   CreateRequest removed = request({"sleep", "0.1"}, "removed");
   removed.host.auto_remove = true;

@@ -79,7 +79,7 @@ class EngineLife : public testing::Test {
     engine::Options options;
     options.data_root = directory_ + "/data";
     options.run_directory = directory_ + "/run";
-    options.core_program = cat(programs(), "/nacelle-core");
+    options.core_program = core_program_;
     options.worker_program = cat(programs(), "/nacelle-worker");
     options.init_program = cat(programs(), "/nacelle-init");
     options.cgroup_root = "nacelle-life";
@@ -235,6 +235,7 @@ class EngineLife : public testing::Test {
 
   std::string directory_;
   pid_t core_pid_ = 0;
+  std::string core_program_ = cat(programs(), "/nacelle-core");
   std::unique_ptr<ring::Loop> loop_;
   std::unique_ptr<engine::Engine> engine_;
 };
