@@ -136,6 +136,11 @@ Result<> name_volumes(const Fd& place, std::vector<MountPlan>& plans) {
 Result<> resolve_mounts(Containers::State& state, const CreateRequest& request,
                         const std::string& id, std::vector<MountPlan>& plans, Undo& undo) {
   for (MountPlan& plan : plans) {
+    if (!plan.subpath.empty()) {
+      return fail(Kind::Unsupported, cat("mount of '", plan.point.destination,
+                                         "': a part of a volume or image (subpath '", plan.subpath,
+                                         "') cannot be mounted by itself"));
+    }
     if (plan.point.type == "volume") TRY(resolve_volume(state, request, id, plan, undo));
   }
   return {};
@@ -296,6 +301,8 @@ ring::Task<> Containers::State::compile(EntryRef entry, const CreateRequest& req
   for (MountPlan& plan : input.mounts) {
     if (plan.point.type == "volume") {
       put_volume(plan, co_await engine.volumes->mount_of(plan.point.name));
+    } else if (plan.point.type == "image") {
+      put_volume(plan, co_await mount_of_image(plan));
     }
   }
   input.init_program = engine.options.init_program;
@@ -351,7 +358,8 @@ ring::Task<> check_bind_sources(Containers::State* state, EntryRef entry) {
 // The container's directory with all that gc and a start look for in it. The chains come first and
 // under the store's lock: a collection sees either them or the image.
 ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
-                              std::shared_ptr<KnownImage> image, Undo* undo) {
+                              std::shared_ptr<KnownImage> image, const std::string& mounted,
+                              Undo* undo) {
   const image::Store& store = state->engine.images->store();
   const image::StoreLock held = co_await store.lock(state->loop, image::Store::LockKind::Shared);
   const int parent = state->directory.get();
@@ -361,7 +369,7 @@ ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
   fault_point("create.directory");
   Fd place = co_await sys::open_at(parent, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   co_await put_file(place, "image", image->chains, 0600);
-  co_await put_file(place, "base", image->details.image.manifest.digest.text(), 0600);
+  co_await put_file(place, "base", cat(image->details.image.manifest.digest.text(), mounted), 0600);
   fault_point("create.image");
   // Nothing removes the image from now on; that it is still there is seen at the start.
   co_return place;
@@ -432,8 +440,9 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   }
   fill_endpoints(request, container);
 
-  const Fd place = co_await make_directory(this, entry, image, &undo);
   entry->mounts = co_await plan_mounts(request, volumes_from);
+  const std::string mounted = co_await find_mounted_images(&entry->mounts);
+  const Fd place = co_await make_directory(this, entry, image, mounted, &undo);
   co_await name_volumes(place, entry->mounts);
   co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
   fault_point("create.volumes");

@@ -170,6 +170,9 @@ struct Containers::State {
   // `mounted`: the container's root, where there is one already; else the image is looked into.
   ring::Task<> compile(EntryRef entry, const CreateRequest& request, const Fd* mounted);
   ring::Task<> copy_up(EntryRef entry, std::shared_ptr<KnownImage> image);  // container_copy_up.cc
+  // container_image_mounts.cc: into `plans`; returns their manifests, each after a new line.
+  ring::Task<std::string> find_mounted_images(std::vector<MountPlan>* plans);
+  Result<VolumeMount> mount_of_image(const MountPlan& plan) const;
   void keep_compiled(const EntryRef& entry);
   std::string cgroup_path(const HostConfig& host, const std::string& id) const;
   std::string hosts_own_resolv_conf();

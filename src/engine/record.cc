@@ -27,6 +27,7 @@ struct MountPlanFields {
     v("CreateSource", plan.create_source);
     v("Subpath", plan.subpath);
     v("Options", plan.options);
+    v("Layers", plan.layers);
   }
 };
 

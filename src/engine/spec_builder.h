@@ -41,6 +41,7 @@ struct MountPlan {
   std::string subpath;
   std::vector<std::string> options;  // for the oci::Mount
   std::string file_system;           // "tmpfs", "nfs": mounted inside from `source`; empty: a bind
+  std::vector<std::string> layers;   // chains of an image that is mounted, lowest first
 };
 Result<std::vector<MountPlan>> plan_mounts(
     const CreateRequest& request, const std::vector<std::vector<MountPoint>>& volumes_from);

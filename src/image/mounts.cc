@@ -21,6 +21,7 @@ namespace {
 
 constexpr const char* containers = "containers";
 constexpr size_t digest_line_bytes_max = 256;
+constexpr size_t base_bytes_max = 1u << 20;  // a container may have more than its own image
 constexpr size_t mountinfo_bytes_max = 64u << 20;
 
 struct Place {
@@ -176,9 +177,13 @@ Result<std::vector<Digest>> manifests_in_use(const Store& store) {
   const Fd directory = TRY(std::move(parent));
   for (const std::string& name : TRY(list_directory(directory))) {
     const Result<std::string> base =
-        sys::read_file_at(directory.get(), cat(name, "/base").c_str(), digest_line_bytes_max);
+        sys::read_file_at(directory.get(), cat(name, "/base").c_str(), base_bytes_max);
     if (!base) continue;
-    if (Result<Digest> manifest = Digest::parse(*base)) manifests.push_back(*std::move(manifest));
+    for (std::string_view rest = *base; !rest.empty();) {
+      if (Result<Digest> manifest = Digest::parse(take_until(rest, '\n'))) {
+        manifests.push_back(*std::move(manifest));
+      }
+    }
   }
   return manifests;
 }

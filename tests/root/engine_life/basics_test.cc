@@ -295,6 +295,54 @@ TEST_F(EngineLife, a_volume_that_is_a_bind_keeps_its_options) {
   EXPECT_TRUE(log_of(id).contains("Read-only file system")) << log_of(id);
 }
 
+TEST_F(EngineLife, an_image_can_be_mounted) {
+  const auto image_at = [](std::string image, std::string target) {
+    engine::MountRequest mount;
+    mount.type = "image";
+    mount.source = std::move(image);
+    mount.target = std::move(target);
+    return mount;
+  };
+  const std::string made =
+      started({"sh", "-c", "echo new > /data/sub/new; busybox rm /data/sub/file"});
+  EXPECT_EQ(wait(made), 0);
+  image::CommitOptions commit;
+  commit.name = oci::parse_reference("two:layers").value();
+  commit.base = codec::Digest::parse(find(made)->image_manifest).value();
+  const Fd upper = sys::open_at(sys::working_directory, (find(made)->directory + "/upper").c_str(),
+                                O_RDONLY | O_DIRECTORY)
+                       .value();
+  const auto committed = run(engine_->images->commit(upper, std::move(commit)));
+  ASSERT_TRUE(committed) << committed.error().message();
+
+  CreateRequest wants =
+      request({"sh", "-c", "cat /one/data/sub/file; ls /two/data/sub; touch /two/x"});
+  wants.host.mounts = {image_at("busybox", "/one"), image_at("two:layers", "/two")};
+  const std::string id = create_from(wants);
+  // The image keeps its layers as long as the container is there.
+  const auto removed = run(engine_->images->remove("two:layers", false));
+  EXPECT_FALSE(removed);
+  for (int round = 0; round < 2; ++round) {
+    start(id);
+    EXPECT_EQ(wait(id), 1);
+    EXPECT_TRUE(log_of(id).contains("content\nnew\n")) << log_of(id);
+    EXPECT_TRUE(log_of(id).contains("Read-only file system")) << log_of(id);
+    close();
+    open();
+  }
+  wants.host.mounts = {image_at("nothing:here", "/one")};
+  const auto unknown = run(engine_->containers->create(wants));
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().kind(), Kind::Invalid);
+  EXPECT_TRUE(unknown.error().message().contains("nothing:here")) << unknown.error().message();
+  engine::MountRequest part = image_at("busybox", "/one");
+  part.image_options.emplace().subpath = "data";
+  wants.host.mounts = {part};
+  const auto refused = run(engine_->containers->create(wants));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind(), Kind::Unsupported);
+}
+
 TEST_F(EngineLife, the_hosts_file_knows_the_host_and_who_is_linked) {
   const auto hosts_of = [&](const std::string& id) {
     return exec(id, {.cmd = {"cat", "/etc/hosts"}});
