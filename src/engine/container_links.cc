@@ -115,9 +115,9 @@ std::vector<std::pair<std::string, std::string>> Containers::State::linked_addre
     const Container& linked = other->container;
     const auto endpoint = linked.endpoints.find(std::string(default_network));
     if (endpoint == linked.endpoints.end() || endpoint->second.ip_address.empty()) continue;
-    std::string names = cat(link.alias, ' ', linked.config.hostname);
-    if (link.alias != linked.name) names += cat(' ', linked.name);
-    addresses.emplace_back(endpoint->second.ip_address, std::move(names));
+    std::string said = cat(link.alias, ' ', linked.config.hostname);
+    if (link.alias != linked.name) said += cat(' ', linked.name);
+    addresses.emplace_back(endpoint->second.ip_address, std::move(said));
   }
   return addresses;
 }
