@@ -15,6 +15,7 @@
 namespace nacelle::container {
 namespace {
 
+constexpr size_t device_programs_max = 16;
 constexpr char device_program_name[] = "nacelle_devices";  // 15 bytes, the most there may be
 
 // Without this line the kernel cannot be asked: before 4.15, or /sys is not mounted.
@@ -117,21 +118,22 @@ Result<std::vector<Fd>> find_our_programs(const Fd& dir) {
   return ours;
 }
 
-Result<> attach_new(const Fd& dir, std::span<const bpf_insn> program) {
-  const Fd loaded = TRY(sys::load_device_program(program, device_program_name));
-  return sys::attach_to_cgroup(dir, loaded, BPF_CGROUP_DEVICE);
+Result<> attach_new(const Fd& dir, std::span<const bpf_insn> program, DevicePrograms& programs) {
+  const Fd* loaded = TRY(programs.load(program));
+  return sys::attach_to_cgroup(dir, *loaded, BPF_CGROUP_DEVICE);
 }
 
 // Everything between the group being there and being ready.
 Result<> fit_out(const sys::CgroupTree& tree, const std::string& path,
-                 const sys::EnsuredCgroup& group, const CgroupPlan& plan) {
+                 const sys::EnsuredCgroup& group, const CgroupPlan& plan,
+                 DevicePrograms& programs) {
   if (group.existed) TRY(check_usable(group.dir));
   TRY(apply_limits(tree, path, group.dir, plan));
   // A new group has no program of ours that would have to be looked for.
   const auto doing = "linux.resources.devices";
   if (group.existed) return set_device_program(group.dir, plan.device_program).context(doing);
   if (plan.device_program.empty()) return {};
-  return attach_new(group.dir, plan.device_program).context(doing);
+  return attach_new(group.dir, plan.device_program, programs).context(doing);
 }
 
 CgroupStats::Counters parse_counters(std::string_view text, char between, char line_end) {
@@ -226,10 +228,23 @@ Result<std::string> place_cgroup(std::string_view cgroups_path, std::string_view
   return sys::clean_cgroup_path(cat(parent, "/", clean)).context(where);
 }
 
+Result<const Fd*> DevicePrograms::load(std::span<const bpf_insn> program) {
+  const std::string_view text(reinterpret_cast<const char*>(program.data()), program.size_bytes());
+  if (const auto known = std::ranges::find(all_, text, &Loaded::text); known != all_.end()) {
+    std::rotate(known, known + 1, all_.end());
+    return &all_.back().program;
+  }
+  Fd loaded = TRY(sys::load_device_program(program, device_program_name));
+  if (all_.size() >= device_programs_max) all_.erase(all_.begin());
+  all_.push_back({std::string(text), std::move(loaded)});
+  return &all_.back().program;
+}
+
 Result<ContainerCgroup> create_cgroup(const sys::CgroupTree& tree, const std::string& path,
-                                      const CgroupPlan& plan) {
+                                      const CgroupPlan& plan, DevicePrograms* programs) {
   auto group = TRY(sys::ensure_cgroup(tree, path));
-  auto ready = fit_out(tree, path, group, plan);
+  DevicePrograms none;
+  auto ready = fit_out(tree, path, group, plan, programs != nullptr ? *programs : none);
   if (!ready) {
     group.dir = Fd();
     sys::remove_made_cgroups(tree, group.made);
@@ -253,7 +268,8 @@ Result<> set_device_program(const Fd& dir, std::span<const bpf_insn> program) {
     return sys::replace_on_cgroup(dir, loaded, old.front(), BPF_CGROUP_DEVICE);
   }
   // An access must pass every program: with both on, what either denies is denied.
-  if (!program.empty()) TRY(attach_new(dir, program));
+  DevicePrograms none;
+  if (!program.empty()) TRY(attach_new(dir, program, none));
   for (const Fd& one : old) TRY(sys::detach_from_cgroup(dir, one, BPF_CGROUP_DEVICE));
   return {};
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "codec/flat.h"
+#include "container/cgroup.h"
 #include "container/launch.h"
 #include "core/log_link.h"
 #include "core/messages.h"
@@ -167,6 +168,7 @@ class Server {
   std::map<std::string, std::shared_ptr<Process>> processes_;
   std::shared_ptr<Connection> engine_;
   std::unique_ptr<NetnsPool> pool_;
+  container::DevicePrograms device_programs_;
   std::map<std::string, PoolRequest> pools_;  // as last asked for
   std::unique_ptr<LogLink> logs_;
 

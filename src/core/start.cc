@@ -240,7 +240,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   starting.begun = true;
   fault_point("core start begun");
   container::ContainerCgroup cgroup =
-      co_await container::create_cgroup(tree_, record.cgroup, limits);
+      co_await container::create_cgroup(tree_, record.cgroup, limits, &device_programs_);
   starting.made_cgroup = true;
   const uint64_t cgroup_ns = monotonic_ns();
   fault_point("core start cgroup");

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "base/text.h"
 #include "container/cgroup.h"
 #include "container/device_policy.h"
 #include "sys/bpf.h"
@@ -132,6 +133,33 @@ TEST_F(DeviceProgram, a_group_taken_over_gets_the_new_rules_alone) {
   create({});
   EXPECT_EQ(attached(), 1u);
   EXPECT_EQ(open(1, 11, O_WRONLY), EPERM);
+}
+
+TEST_F(DeviceProgram, a_loaded_one_serves_every_group_with_the_same_rules) {
+  DevicePrograms programs;
+  const auto make_group = [&](const char* name, const std::vector<oci::DeviceRule>& rules) {
+    oci::Resources resources;
+    resources.devices = rules;
+    auto group = create_cgroup(tree_, name, *plan_cgroup(resources), &programs);
+    EXPECT_TRUE(group) << group.error().message();
+    return sys::query_cgroup_programs(group->dir, BPF_CGROUP_DEVICE).value();
+  };
+  const std::vector<oci::DeviceRule> rules = {{true, 'c', 1, 11, "w"}};
+  const auto first = make_group("one", rules), second = make_group("two", rules);
+  const auto other = make_group("three", {{true, 'c', 1, 7, "w"}});
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(first, second);
+  EXPECT_NE(first, other);
+  // More than are kept: what has been forgotten is loaded again.
+  for (int64_t minor = 20; minor < 60; ++minor) {
+    ASSERT_EQ(make_group(cat("other", minor).c_str(), {{true, 'c', 1, minor, "w"}}).size(), 1u);
+    EXPECT_TRUE(destroy_cgroup(tree_, cat("other", minor), {}, soon()));
+  }
+  EXPECT_EQ(make_group("four", rules).size(), 1u);
+  for (const char* name : {"one", "two", "three", "four"}) {
+    EXPECT_TRUE(destroy_cgroup(tree_, name, {}, soon()));
+  }
+  create(rules);  // for what every case takes down
 }
 
 // Goal: no rule list we accept is refused by the verifier. Method: the largest, in shapes that
