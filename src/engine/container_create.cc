@@ -164,6 +164,11 @@ void put_volume(MountPlan& plan, VolumeMount volume) {
   std::erase_if(wanted, [](std::string_view word) { return word == "bind" || word == "rbind"; });
   if (!is_bind) std::ranges::replace(wanted, std::string("rro"), std::string("ro"));
   plan.options.insert(plan.options.end(), wanted.begin(), wanted.end());
+  // Everybody's, as the kernel makes one, and not with the mode of the directory it covers.
+  const auto is_mode = [](std::string_view word) { return word.starts_with("mode="); };
+  if (plan.file_system == "tmpfs" && std::ranges::none_of(plan.options, is_mode)) {
+    plan.options.emplace_back("mode=1777");
+  }
 }
 
 std::vector<std::string> all_words(const ContainerConfig& config) {

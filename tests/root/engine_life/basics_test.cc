@@ -263,17 +263,18 @@ TEST_F(EngineLife, an_empty_volume_begins_with_what_the_image_has_there) {
 
 TEST_F(EngineLife, a_volume_that_is_a_file_system_is_mounted_inside) {
   const engine::Labels options = {
-      {"type", "tmpfs"}, {"device", "tmpfs"}, {"o", "size=1m,uid=1000"}};
+      {"type", "tmpfs"}, {"device", "tmpfs"}, {"o", "size=1m,nr_inodes=99"}};
   ASSERT_TRUE(engine_->volumes->create("memory", "", {}, options, false));
   CreateRequest wants = request({"sh", "-c", "echo x > /data/x; cat /data/x /proc/mounts"});
   wants.host.binds = {"memory:/data"};
+  wants.config.user = "1000";
   const std::string id = create_from(wants);
   start(id);
   EXPECT_EQ(wait(id), 0);
   const std::string log = log_of(id);
   EXPECT_TRUE(log.starts_with("x\n")) << log;
   EXPECT_TRUE(log.contains("tmpfs /data tmpfs rw,")) << log;
-  EXPECT_TRUE(log.contains("size=1024k,uid=1000")) << log;
+  EXPECT_TRUE(log.contains("size=1024k,nr_inodes=99")) << log;
   wants.host.binds = {"memory:/data:ro"};
   wants.config.cmd.words = {"touch", "/data/x"};
   const std::string reader = create_from(wants);
@@ -381,7 +382,12 @@ TEST_F(EngineLife, the_hosts_file_knows_the_host_and_who_is_linked) {
   close();
   open();
   const std::string before = address();
-  ASSERT_TRUE(run(engine_->containers->restart(base, std::nullopt, 0)));
+  ASSERT_TRUE(run(engine_->containers->stop(base, "KILL", 1)));
+  EXPECT_TRUE(eventually_told([&] { return core_processes() == 1; }));
+  CreateRequest other = on_bridge("other");  // takes its address
+  other.config.mac_address = "02:42:00:00:00:01";
+  start(create_from(other));
+  start(base);
   ASSERT_NE(address(), before);
   EXPECT_TRUE(hosts_of(web).contains(cat(address(), "\tstore basehost base\n"))) << hosts_of(web);
 }
