@@ -192,9 +192,9 @@ TEST(Record, comes_back_as_it_was_and_damaged_ones_do_not) {
   EXPECT_EQ(codec::flat::encode(*back), bytes);
   for (size_t cut = 0; cut < bytes.size(); ++cut) EXPECT_FALSE(decode_record(bytes.substr(0, cut)));
   EXPECT_FALSE(decode_record(bytes + "x"));
-  record.version = 2;
+  record.version = Record::version_value + 1;
   EXPECT_FALSE(decode_record(codec::flat::encode(record)));
-  record.version = 1;
+  record.version = Record::version_value;
   record.id = "../../etc";
   EXPECT_FALSE(decode_record(codec::flat::encode(record)));
 }
