@@ -44,10 +44,10 @@ Result<std::string> expand(std::string_view word, const Environment& environment
                            const ExpandOptions& options = {});
 
 // Replaces variables in all parts of one instruction where Docker does: ADD, COPY (and their
-// here-documents), ENV, ARG, LABEL, EXPOSE, STOPSIGNAL, USER, VOLUME, WORKDIR and RUN's mounts,
-// which are complete afterwards. All parts see the same environment: `ENV a=1 b=$a` is b's of
-// before. ARG's default is left out where `environment` is not to decide it: the executor asks
-// expand() for the one it needs, so `ARG x=${y:?}` fails only if nobody gave x.
+// here-documents), ENV, LABEL, EXPOSE, STOPSIGNAL, USER, VOLUME, WORKDIR and RUN's mounts, which
+// are complete afterwards. All parts see the same environment: `ENV a=1 b=$a` is b's of before. Of
+// an ARG only the names: its default is expand()ed by who finds that nobody gave a value, so that
+// `ARG x=${y:?}` fails only then.
 Result<> expand_variables(Instruction& instruction, const Environment& environment, char escape);
 
 }  // namespace nacelle::build
