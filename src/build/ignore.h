@@ -29,8 +29,27 @@ class Pattern {
   const std::string& text() const { return text_; }
 
  private:
+  // `**`, `*`, `?`, one character, or a set of them.
+  struct Token {
+    enum class Type : uint8_t { Everything, Directories, Name, One, Character, Set };
+    struct Range {
+      char32_t low, high;
+    };
+    Type type = Type::Character;
+    char32_t character = 0;
+    bool negated = false;
+    std::vector<Range> ranges;
+    bool takes(char32_t c) const;
+  };
+  class Reader;
+  bool matches_tokens(std::string_view path) const;
+
   std::string text_;
   bool taken_back_ = false;
+  // Plain text, or `**` and plain text behind it, is compared as it is.
+  bool is_plain_ = true;
+  bool is_suffix_ = false;
+  std::vector<Token> tokens_;
 };
 
 class IgnoreList {

@@ -54,7 +54,7 @@ struct StagePlan {
 };
 
 // Invalid: no such target, stages in a circle, a number that is no stage, a FROM that is empty once
-// expanded.
+// expanded. Stages that are not needed are not looked at.
 Result<StagePlan> plan_stages(const Dockerfile& dockerfile, const PlanOptions& options);
 
 // The same for one name alone: a trigger's COPY --from. Stage names go by lower case; the last
