@@ -243,7 +243,8 @@ std::vector<Heredoc> find_heredocs(std::string_view instruction) {
 std::string_view suggest(std::string_view word, const std::vector<std::string_view>& known) {
   if (word.size() > 20) return {};
   std::string_view best;
-  size_t best_distance = std::min<size_t>(3, std::max<size_t>(word.size(), 1));
+  // Short words are near to everything.
+  size_t best_distance = std::min<size_t>(3, std::max<size_t>(word.size() / 2, 1)) + 1;
   for (const std::string_view candidate : known) {
     const size_t distance = edit_distance(word, candidate);
     if (distance >= best_distance) continue;

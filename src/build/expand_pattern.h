@@ -13,7 +13,7 @@
 namespace nacelle::build {
 
 // How much matching one word may ask for, in characters looked at.
-inline constexpr size_t pattern_steps_max = 20'000'000;
+inline constexpr size_t pattern_steps_max = 8'000'000;
 
 class ValuePattern {
  public:

@@ -178,6 +178,7 @@ Result<Origin> find_origin(const Dockerfile& dockerfile, std::string_view from) 
 }
 
 Result<StagePlan> plan_stages(const Dockerfile& dockerfile, const PlanOptions& options) {
+  if (dockerfile.stages.empty()) return fail(Kind::Invalid, "a Dockerfile without stages");
   StagePlan plan;
   plan.global_arguments = TRY(global_arguments(dockerfile, options));
   Planner planner(dockerfile, plan.global_arguments);
