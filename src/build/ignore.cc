@@ -202,31 +202,43 @@ bool Pattern::matches_tokens(std::string_view path) const {
   return seen[tokens_.size()] == characters.size() + 1;
 }
 
+namespace {
+
+bool matches_here_or_above(const Pattern& pattern, std::string_view path) {
+  if (pattern.matches(path)) return true;
+  for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
+    if (slash > 0 && pattern.matches(path.substr(0, slash))) return true;
+  }
+  return false;
+}
+
+// Nobody leaves out the context itself.
+bool is_top(std::string_view path) { return path.empty() || path == "."; }
+
+}  // namespace
+
 bool IgnoreList::ignores(std::string_view path) const {
-  Matched matched;
-  return ignores(path, {}, matched);
+  if (is_top(path)) return false;
+  bool ignored = false;
+  for (const Pattern& pattern : patterns_) {
+    // What would change nothing is not asked.
+    if (pattern.taken_back() == ignored && matches_here_or_above(pattern, path))
+      ignored = !pattern.taken_back();
+  }
+  return ignored;
 }
 
 bool IgnoreList::ignores(std::string_view path, const Matched& parent, Matched& matched) const {
   matched.assign(patterns_.size(), false);
-  // Nobody leaves out the context itself.
-  if (path.empty() || path == ".") return false;
-  const auto matches_here_or_above = [&](const Pattern& pattern) {
-    if (pattern.matches(path)) return true;
-    if (!parent.empty()) return false;
-    for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
-      if (slash > 0 && pattern.matches(path.substr(0, slash))) return true;
-    }
-    return false;
-  };
+  if (is_top(path)) return false;
   bool ignored = false;
   for (size_t i = 0; i < patterns_.size(); ++i) {
-    const Pattern& pattern = patterns_[i];
+    // All are asked, so that the answer for what is below is whole. Docker asks fewer, and in
+    // `a`, `!a/b/c`, `a/b` forgets the last, which it documents to be the one that counts.
     const bool inherited = i < parent.size() && parent[i];
-    // What would change nothing is not asked.
-    if (!inherited && pattern.taken_back() != ignored) continue;
-    matched[i] = inherited || matches_here_or_above(pattern);
-    if (matched[i]) ignored = !pattern.taken_back();
+    matched[i] = inherited || (parent.empty() ? matches_here_or_above(patterns_[i], path)
+                                              : patterns_[i].matches(path));
+    if (matched[i]) ignored = !patterns_[i].taken_back();
   }
   return ignored;
 }

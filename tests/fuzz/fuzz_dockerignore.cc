@@ -34,7 +34,7 @@ bool walk(const build::IgnoreList& list, std::string_view path) {
 
 bool is_clean(std::string_view path) {
   return !path.empty() && !path.starts_with('/') && !path.ends_with('/') && !path.contains("//") &&
-         path != "." && path.size() < 500;
+         path != "." && !path.starts_with("./") && path.size() < 500;
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ TEST(Ignore, matches_patterns) {
       {"a\n! /a/b", "a/b", false},
       {"**\n!**/*.go", "x/y.go", false},
       {"a", ".", false},
+      {"a\n!a/b/c\na/b", "a/b/c", true},
   };
   for (const Case& c : cases)
     EXPECT_EQ(list(c.patterns).ignores(c.path), c.ignored) << c.patterns << " on " << c.path;
@@ -92,8 +93,8 @@ TEST(Ignore, matches_patterns) {
 
 // Goal: a walk that hands down what it knows comes to the same answers.
 TEST(Ignore, walking_down_answers_the_same) {
-  const char* texts[] = {"a\n!a/b\n*.x", "**\n!a/**/c", "*/b\n!*/b/c",
-                         "a/*\n!a/b",    "!a\n*",       "a\n!**/c"};
+  const char* texts[] = {"a\n!a/b\n*.x", "**\n!a/**/c", "*/b\n!*/b/c",   "a/*\n!a/b",
+                         "!a\n*",        "a\n!**/c",    "a\n!a/b/c\na/b"};
   const char* paths[] = {"a/b/c", "a/c/b", "b/b/c", "a/x.x/c", "x/b/c"};
   for (const char* text : texts) {
     const IgnoreList patterns = list(text);
