@@ -49,10 +49,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const build::Pattern& pattern : list->patterns()) {
-    const auto again = build::Pattern::parse(pattern.text());
-    CHECK(!pattern.text().empty());
-    // Cleaned text is clean; only a `!` in front of it means something else the second time.
-    if (again && !again->taken_back()) CHECK(again->text() == pattern.text());
+    // Cleaned text is clean. The slash keeps a `!` or a space in front of it from being more, and
+    // stands for the context's top, which `.` is and above which there is nothing.
+    const std::string& cleaned = pattern.text();
+    CHECK(!cleaned.empty());
+    const auto again = build::Pattern::parse(cat("/", cleaned, "/"));
+    CHECK(!again || cleaned == "." || cleaned.starts_with("..") || again->text() == cleaned);
   }
   if (is_clean(path)) walk(*list, path);
   return 0;
