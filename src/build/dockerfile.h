@@ -87,6 +87,7 @@ struct Mount {
   std::string from;  // a stage or an image; never contains variables
   bool complete = false;
   MountType type = MountType::Bind;
+  // A relative target is below WORKDIR, an empty one of a bind, cache or tmpfs is WORKDIR itself.
   std::string source, target;
   std::string id;  // of a cache, secret or ssh agent; empty is the default that Docker documents
   bool read_only = true;

@@ -60,6 +60,11 @@ std::string excerpt(std::string_view line, size_t column) {
 
 bool is_comment(std::string_view line) { return trim_left(line).starts_with('#'); }
 
+std::string_view without_tabs(std::string_view line) {
+  line.remove_prefix(std::min(line.find_first_not_of('\t'), line.size()));
+  return line;
+}
+
 bool is_name(std::string_view text) {
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
   return !text.empty() && letter(text[0]) &&
@@ -191,11 +196,22 @@ Result<> LineReader::read_continuations(LogicalLine& line) {
   return {};
 }
 
+bool LineReader::has_end_below(const Heredoc& heredoc) {
+  if (last_lines_.empty()) {
+    for (size_t line = 0; line < lines_.size(); ++line) {
+      last_lines_[lines_[line]] = line;
+      last_chomped_[without_tabs(lines_[line])] = line;
+    }
+  }
+  const auto& lines = heredoc.chomp ? last_chomped_ : last_lines_;
+  const auto found = lines.find(heredoc.name);
+  return found != lines.end() && found->second >= at_;
+}
+
 Result<> LineReader::read_heredoc(const LogicalLine& line, Heredoc& heredoc) {
   while (at_ < raw_.size()) {
-    std::string_view end = lines_[at_];
+    const std::string_view end = heredoc.chomp ? without_tabs(lines_[at_]) : lines_[at_];
     const std::string_view raw = raw_[at_++];
-    if (heredoc.chomp) end.remove_prefix(std::min(end.find_first_not_of('\t'), end.size()));
     if (end == heredoc.name) return {};
     heredoc.content += raw;
   }
@@ -203,7 +219,10 @@ Result<> LineReader::read_heredoc(const LogicalLine& line, Heredoc& heredoc) {
 }
 
 Result<> LineReader::read_heredocs(LogicalLine& line) {
-  line.heredocs = find_heredocs(line.text);
+  for (FoundHeredoc& found : find_heredocs(line.text)) {
+    if (found.certain || has_end_below(found.heredoc))
+      line.heredocs.push_back(std::move(found.heredoc));
+  }
   if (line.heredocs.size() > dockerfile_heredocs_max)
     return fail_at(line, line.text, cat("more than ", dockerfile_heredocs_max, " heredocs"),
                    Kind::Exhausted);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +67,7 @@ class LineReader {
   Result<> read_continuations(LogicalLine& line);
   Result<> read_heredocs(LogicalLine& line);
   Result<> read_heredoc(const LogicalLine& line, Heredoc& heredoc);
+  bool has_end_below(const Heredoc& heredoc);
   // What is left of a line that says it goes on, or nothing.
   std::optional<std::string_view> before_continuation(std::string_view text) const;
 
@@ -73,6 +75,8 @@ class LineReader {
   std::vector<std::string_view> raw_;  // with their ends
   std::vector<std::string> lines_;     // without
   size_t at_ = 0;                      // the next line
+  // Where each text last is a line, and where it is with its leading tabs away; filled when asked.
+  std::map<std::string_view, size_t> last_lines_, last_chomped_;
   bool directives_are_over_ = false;
   Directives directives_;
   bool escape_was_said_ = false;

@@ -105,9 +105,14 @@ std::vector<Flag> take_flags(std::string_view& rest) {
   }
 }
 
+// The instruction itself, or what an ONBUILD is to trigger.
+InstructionParts split_trigger(std::string_view instruction) {
+  InstructionParts parts = split_instruction(instruction);
+  return to_lower(parts.keyword) == "onbuild" ? split_instruction(parts.arguments) : parts;
+}
+
 bool takes_heredocs(const InstructionParts& parts) {
   const std::string keyword = to_lower(parts.keyword);
-  if (keyword == "onbuild") return takes_heredocs(split_instruction(parts.arguments));
   if (keyword != "run" && keyword != "copy" && keyword != "add") return false;
   const auto words = parse_json_words(parts.arguments);
   return words && !*words;
@@ -227,15 +232,24 @@ std::optional<Heredoc> parse_heredoc_word(std::string_view word) {
   return heredoc;
 }
 
-std::vector<Heredoc> find_heredocs(std::string_view instruction) {
-  std::vector<Heredoc> heredocs;
-  if (!instruction.contains("<<") || !takes_heredocs(split_instruction(instruction)))
-    return heredocs;
+std::vector<FoundHeredoc> find_heredocs(std::string_view instruction) {
+  std::vector<FoundHeredoc> heredocs;
+  if (!instruction.contains("<<")) return heredocs;
+  const InstructionParts parts = split_trigger(instruction);
+  if (!takes_heredocs(parts)) return heredocs;
   QuoteState quotes('\\');
   for (size_t at = 0; at < instruction.size(); ++at) quotes.take(instruction, at);
   if (quotes.open()) return heredocs;
+  const bool is_run = to_lower(parts.keyword) == "run";
+  std::string_view before;
   for (const std::string_view word : split_words(instruction, '\\')) {
-    if (auto heredoc = parse_heredoc_word(word)) heredocs.push_back(*std::move(heredoc));
+    if (auto heredoc = parse_heredoc_word(word)) {
+      heredocs.push_back({*std::move(heredoc), true});
+    } else if (is_run && (before.ends_with("<<") || before.ends_with("<<-"))) {
+      if (auto spaced = parse_heredoc_word(cat(before, word)))
+        heredocs.push_back({*std::move(spaced), false});
+    }
+    before = word;
   }
   return heredocs;
 }

@@ -50,7 +50,13 @@ Result<std::optional<std::vector<std::string>>> parse_json_words(std::string_vie
 std::optional<Heredoc> parse_heredoc_word(std::string_view word);
 
 // Those that the instruction begins, still without content.
-std::vector<Heredoc> find_heredocs(std::string_view instruction);
+struct FoundHeredoc {
+  Heredoc heredoc;
+  // RUN's may have a space before their name, which is one only if some line below ends it:
+  // `$((1 << x))` looks the same.
+  bool certain = true;
+};
+std::vector<FoundHeredoc> find_heredocs(std::string_view instruction);
 
 // The one of `known` that `word` was probably meant to be, or empty.
 std::string_view suggest(std::string_view word, const std::vector<std::string_view>& known);

@@ -187,8 +187,6 @@ struct Reader {
     if (!said_read_only)
       mount.read_only = mount.type != MountType::Cache && mount.type != MountType::Tmpfs;
     if (mount.type == MountType::Secret) return check_secret();
-    if (mount.type != MountType::Ssh && mount.target.empty())
-      return invalid(cat("a target is required for '", type, "' mounts"));
     return {};
   }
 

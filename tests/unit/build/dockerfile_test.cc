@@ -181,8 +181,6 @@ TEST(Mounts, complain) {
       {"foo=1,target=/x", "unexpected key 'foo'"},
       {"from=$x,target=/x",
        "'from' doesn't support variable expansion, define alias stage instead"},
-      {"type=bind", "a target is required for 'bind' mounts"},
-      {"type=cache", "a target is required for 'cache' mounts"},
       {"target=/x,uid=1", "uid not allowed for 'bind' mounts"},
       {"type=tmpfs,target=/x,mode=1", "mode not allowed for 'tmpfs' mounts"},
       {"type=cache,target=/x,uid=-1", "invalid value '-1' for uid"},
@@ -252,6 +250,14 @@ TEST(Heredocs, are_files_of_copy_and_add) {
   EXPECT_EQ(instruction<Add>("ADD <<f /d\nf").files[0].content, "");
 }
 
+TEST(Heredocs, may_have_a_space_before_their_name) {
+  const RunStep run = instruction<RunStep>("RUN cat << EOF > x <<- 'B C'\na\nEOF\n\tb\n\tB C");
+  ASSERT_EQ(run.heredocs.size(), 2u);
+  EXPECT_EQ(run.heredocs[0], (Heredoc{"EOF", "a\n", true, false, 0}));
+  EXPECT_EQ(run.heredocs[1], (Heredoc{"B C", "\tb\n", false, true, 0}));
+  EXPECT_EQ(run_form(instruction<RunStep>("RUN << EOF\na\nEOF")).command.words, Words{"a\n"});
+}
+
 TEST(Heredocs, stand_in_triggers) {
   const OnBuild trigger = instruction<OnBuild>("ONBUILD RUN <<EOF\nhi\nEOF");
   EXPECT_EQ(trigger.trigger, "RUN <<EOF\nhi\nEOF");
@@ -261,9 +267,9 @@ TEST(Heredocs, stand_in_triggers) {
 }
 
 TEST(Heredocs, are_none_where_they_are_not_allowed_or_only_look_like_it) {
-  for (const char* text :
-       {"ENV a=<<EOF", "CMD cat <<EOF", "RUN [\"cat\", \"<<EOF\"]", "RUN a << b", "RUN cat <<<EOF",
-        "RUN echo $((1<<2))", "RUN echo it's <<EOF", "RUN echo \"<<EOF\"", "RUN x<<EOF"}) {
+  for (const char* text : {"ENV a=<<EOF", "CMD cat <<EOF", "RUN [\"cat\", \"<<EOF\"]", "RUN a << b",
+                           "RUN a $(( 1 << x ))", "RUN cat <<<EOF", "RUN echo $((1<<2))",
+                           "RUN echo it's <<EOF", "RUN echo \"<<EOF\"", "RUN x<<EOF"}) {
     const Dockerfile file = parsed(cat("FROM a\n", text, "\nUSER b\n"));
     EXPECT_EQ(file.stages[0].instructions.size(), 2u) << text;
   }
@@ -523,6 +529,9 @@ TEST(Limits, are_kept) {
   std::string heredocs = "FROM a\nRUN";
   for (size_t i = 0; i <= dockerfile_heredocs_max; ++i) heredocs += " <<E";
   EXPECT_EQ(kind(heredocs), Kind::Exhausted);
+  std::string nested = "FROM a\n";
+  for (size_t i = 0; i < 100'000; ++i) nested += "ONBUILD ";
+  EXPECT_EQ(kind(nested + "RUN <<E\nE\n"), Kind::Invalid);
 }
 
 }  // namespace

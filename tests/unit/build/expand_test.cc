@@ -249,7 +249,7 @@ TEST(ExpandVariables, complains) {
        {"EXPOSE x", "EXPOSE 70000", "EXPOSE 80/icmp", "EXPOSE 90-80", "EXPOSE 1-", "EXPOSE -1",
         "ENV A=${B:?}", "ENV $NONE=1", "LABEL \"\"=1", "ARG $NONE=1", "VOLUME $NONE", "COPY \"a b",
         "COPY 'a b' c", "USER ${A", "RUN --mount=type=$A,target=/x a",
-        "RUN --mount=type=cache,target=$NONE a", "RUN --mount=type=cache,target=/x,uid=$A a"}) {
+        "RUN --mount=type=cache,sharing=$A a", "RUN --mount=type=cache,target=/x,uid=$A a"}) {
     Instruction instruction = one(text);
     EXPECT_FALSE(expand_variables(instruction, environment, '\\')) << text;
   }
