@@ -38,7 +38,45 @@ std::string media_type_of(codec::Compression compression) {
   return {};
 }
 
+struct PackedLayer {
+  Images::NewLayer made;
+  uint64_t entries = 0;
+};
+
+ring::Task<PackedLayer> pack_diff(Images::State& state, const Fd& upper, Lease& lease) {
+  const Workspace workspace = co_await state.store.make_workspace();
+  const Fd output =
+      co_await sys::open_at(workspace.directory().get(), layer_file, O_RDWR | O_CREAT, 0600);
+  Worker worker = co_await Worker::start(
+      state.loop, {.kind = WorkerKind::Pack, .root = &upper, .silence_max = archive_silence_max});
+  const PackRequest::Reply layer = co_await worker.call(
+      PackRequest{.form = PackRequest::Form::Diff, .compression = codec::Compression::Gzip},
+      {&output});
+  co_await worker.stop();
+  fault_point("commit.packed");
+  co_await lease.protect(state.loop, {layer.blob});
+  if (!state.store.has_blob(layer.blob, layer.blob_bytes)) {
+    co_await state.store.adopt_blob(state.loop, workspace, layer_file, layer.blob,
+                                    layer.blob_bytes);
+  }
+  fault_point("commit.adopted");
+  PackedLayer packed;
+  packed.made.blob.media_type = media_type_of(codec::Compression::Gzip);
+  packed.made.blob.digest = layer.blob;
+  packed.made.blob.size = layer.blob_bytes;
+  packed.made.diff_id = layer.diff_id;
+  packed.entries = layer.entries;
+  co_return packed;
+}
+
 }  // namespace
+
+ring::Task<std::optional<Images::NewLayer>> Images::pack_layer(const Fd& upper, Lease& lease) {
+  PackedLayer packed = co_await pack_diff(*state_, upper, lease);
+  // One is the root itself.
+  if (packed.entries <= 1) co_return std::nullopt;
+  co_return std::move(packed.made);
+}
 
 ring::Task<Image> Images::import(const Fd& input, ImportOptions options) {
   State& state = *state_;
@@ -83,35 +121,17 @@ ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
   Lease lease = co_await Lease::take(state.loop, state.store);
   co_await lease.protect(state.loop, all_digests(base.record));
 
-  const Workspace workspace = co_await state.store.make_workspace();
-  const Fd output =
-      co_await sys::open_at(workspace.directory().get(), layer_file, O_RDWR | O_CREAT, 0600);
-  Worker worker = co_await Worker::start(
-      state.loop, {.kind = WorkerKind::Pack, .root = &upper, .silence_max = archive_silence_max});
-  const PackRequest::Reply layer = co_await worker.call(
-      PackRequest{.form = PackRequest::Form::Diff, .compression = codec::Compression::Gzip},
-      {&output});
-  co_await worker.stop();
-  fault_point("commit.packed");
-
-  co_await lease.protect(state.loop, {layer.blob});
-  if (!state.store.has_blob(layer.blob, layer.blob_bytes)) {
-    co_await state.store.adopt_blob(state.loop, workspace, layer_file, layer.blob,
-                                    layer.blob_bytes);
-  }
-  fault_point("commit.adopted");
+  const PackedLayer layer = co_await pack_diff(state, upper, lease);
   config.created = now_text();
   config.author = options.author;
-  config.diff_ids.push_back(layer.diff_id);
+  config.diff_ids.push_back(layer.made.diff_id);
   config.history.push_back({.created = config.created,
                             .created_by = options.created_by,
                             .author = options.author,
                             .comment = options.message,
                             .empty_layer = false});
   std::vector<oci::Descriptor> layers = base.record.manifest.layers;
-  layers.push_back({.media_type = media_type_of(codec::Compression::Gzip),
-                    .digest = layer.blob,
-                    .size = layer.blob_bytes});
+  layers.push_back(layer.made.blob);
   co_return co_await state.make_image(std::move(layers), std::move(config),
                                       options.name ? options.name->text() : std::string());
 }

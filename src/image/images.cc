@@ -128,26 +128,43 @@ ring::Task<Image> Images::State::publish(ImageRecord record, std::string manifes
   co_return co_await store.find(digest);
 }
 
-ring::Task<Image> Images::State::make_image(std::vector<oci::Descriptor> layers_below,
-                                            oci::ImageConfig config, std::string name) {
-  std::string config_bytes = oci::write_image_config(config);
+ImageRecord Images::draft(std::vector<oci::Descriptor> layers, oci::ImageConfig config) {
+  const std::string config_bytes = oci::write_image_config(config);
   oci::Manifest manifest{.media_type = std::string(oci::media::oci_manifest),
                          .config = {.media_type = std::string(oci::media::oci_config),
                                     .digest = codec::digest_of(config_bytes),
                                     .size = config_bytes.size()},
-                         .layers = std::move(layers_below)};
-  std::string manifest_bytes = oci::write_manifest(manifest);
-  ImageRecord record{.descriptor = {.media_type = manifest.media_type,
-                                    .digest = codec::digest_of(manifest_bytes),
-                                    .size = manifest_bytes.size()},
-                     .manifest = manifest,
-                     .config = std::move(config)};
+                         .layers = std::move(layers)};
+  const std::string manifest_bytes = oci::write_manifest(manifest);
+  return {.descriptor = {.media_type = manifest.media_type,
+                         .digest = codec::digest_of(manifest_bytes),
+                         .size = manifest_bytes.size()},
+          .manifest = std::move(manifest),
+          .config = std::move(config)};
+}
+
+ring::Task<Image> Images::State::make_image(std::vector<oci::Descriptor> layers_below,
+                                            oci::ImageConfig config, std::string name) {
+  ImageRecord record = draft(std::move(layers_below), std::move(config));
   Lease lease = co_await Lease::take(loop, store);
   co_await lease.protect(loop, all_digests(record));
   NobodyWatches nobody;
   co_await unpack(record, nobody);
+  std::string manifest_bytes = oci::write_manifest(record.manifest);
+  std::string config_bytes = oci::write_image_config(record.config);
   co_return co_await publish(std::move(record), std::move(manifest_bytes), std::move(config_bytes),
                              std::move(name), {});
+}
+
+ring::Task<> Images::unpack(ImageRecord record) {
+  NobodyWatches nobody;
+  co_await state_->unpack(record, nobody);
+}
+
+ring::Task<Image> Images::publish(ImageRecord record, std::optional<oci::Reference> name) {
+  co_return co_await state_->make_image(std::move(record.manifest.layers),
+                                        std::move(record.config),
+                                        name ? name->text() : std::string());
 }
 
 ring::Task<std::vector<Details>> Images::list() {
@@ -329,13 +346,17 @@ ring::Task<std::vector<Fd>> Images::State::open_layers(const ImageRecord& record
 }
 
 ring::Task<Fd> Images::mount(Digest manifest, MountOptions options) {
+  Details details = co_await inspect(std::move(manifest));
+  co_return co_await mount(std::move(details.record), options);
+}
+
+ring::Task<Fd> Images::mount(ImageRecord record, MountOptions options) {
   State& state = *state_;
-  const Details details = co_await inspect(std::move(manifest));
   Lease lease = co_await Lease::take(state.loop, state.store);
-  co_await lease.protect(state.loop, all_digests(details.record));
+  co_await lease.protect(state.loop, all_digests(record));
   NobodyWatches nobody;
-  co_await state.unpack(details.record, nobody);
-  const std::vector<Fd> trees = co_await state.open_layers(details.record);
+  co_await state.unpack(record, nobody);
+  const std::vector<Fd> trees = co_await state.open_layers(record);
   OverlayOptions overlay;
   for (const Fd& tree : trees) overlay.lower.push_back(&tree);
   overlay.upper = options.upper;

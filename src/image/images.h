@@ -86,6 +86,8 @@ struct Removed {
   std::string kept_all_because;        // nothing could be freed, and why
 };
 
+class Lease;
+
 class Images {
  public:
   struct State;  // images_state.h, for the files of this room
@@ -114,6 +116,21 @@ class Images {
   // A new image: `base` and on top what an overlay's upper directory holds.
   ring::Task<Image> commit(const Fd& upper, CommitOptions options);
 
+  // Builds, which have layers and configurations before these are images. What they need protected
+  // from gc is the caller's lease.
+  // A layer of what an overlay's upper directory holds; none where it holds nothing.
+  struct NewLayer {
+    oci::Descriptor blob;
+    codec::Digest diff_id;
+  };
+  ring::Task<std::optional<NewLayer>> pack_layer(const Fd& upper, Lease& lease);
+  // An image as it would be, with digests of documents that are nowhere yet.
+  static ImageRecord draft(std::vector<oci::Descriptor> layers, oci::ImageConfig config);
+  // Unpacks what is missing of its layers.
+  ring::Task<> unpack(ImageRecord record);
+  // Makes it one, with a name or none.
+  ring::Task<Image> publish(ImageRecord record, std::optional<oci::Reference> name);
+
   // What is there. Names are references or the beginnings of ids.
   ring::Task<std::vector<Details>> list();
   ring::Task<Details> inspect(std::string name);
@@ -138,6 +155,8 @@ class Images {
     bool is_volatile = false;  // no syncfs at the end: for what nobody needs after a crash
   };
   ring::Task<Fd> mount(codec::Digest manifest, MountOptions options);
+  // The same of what need not be an image.
+  ring::Task<Fd> mount(ImageRecord record, MountOptions options);
 
  private:
   explicit Images(std::unique_ptr<State> state);

@@ -1,6 +1,5 @@
-// Unpacking an archive into a directory of a container's, as `docker cp` does: entries replace what
-// is there. Whoever lives there may move things meanwhile: every step is taken from a descriptor,
-// the last component is never followed, and "/" is the container's for whatever links say.
+// Unpacking an archive into a directory of a container's, as `docker cp` does. Whoever lives there
+// may move things meanwhile.
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -19,6 +18,7 @@
 
 #include "base/text.h"
 #include "codec/tar_reader.h"
+#include "image/extraction.h"
 #include "image/job_path.h"
 #include "image/job_stream.h"
 #include "image/jobs.h"
@@ -86,55 +86,6 @@ std::unexpected<Error> failed(std::string_view attempt, std::string_view path) {
   return std::unexpected(explain(errno, cat(attempt, " '", shown_name(path), "'")));
 }
 
-class Extraction {
- public:
-  Extraction(const WritePathRequest& request, Fd place)
-      : request_(request), place_(std::move(place)) {}
-
-  Result<> begin(const Entry& entry);
-  Result<> data(uint64_t offset, std::string_view bytes);
-  Result<> end();
-  Result<> finish();
-  WritePathRequest::Reply totals() const { return {.entries = entries_, .bytes = bytes_}; }
-
- private:
-  struct Existing {
-    bool there = false, directory = false;
-  };
-
-  // The directory `path` is in, from the place; the last one is kept open for the next entry.
-  Result<const Fd*> parent(const std::string& path);
-  Result<Fd> make_way(const std::string& path);
-  Result<Existing> look(const Fd& directory, const char* name) const;
-  Result<> clear_way(const Fd& directory, const char* name, const Entry& entry,
-                     const std::string& path, Existing existing);
-  Result<> remove(const Fd& directory, const char* name, int depth);
-  Result<> make(const Fd& directory, const char* name, const Entry& entry, const std::string& path);
-  Result<> make_directory(const Fd& directory, const char* name, const Entry& entry,
-                          const std::string& path, Existing existing);
-  Result<> make_link(const Fd& directory, const char* name, const Entry& entry,
-                     const std::string& path);
-  Result<> set_all(const Fd& file, const Entry& entry, const std::string& path);
-  Result<> set_on_name(const Fd& directory, const char* name, const Entry& entry,
-                       const std::string& path);
-  uint32_t user_of(const Entry& entry) const {
-    return request_.has_owner ? request_.uid : entry.user;
-  }
-  uint32_t group_of(const Entry& entry) const {
-    return request_.has_owner ? request_.gid : entry.group;
-  }
-
-  const WritePathRequest& request_;
-  Fd place_;
-  std::optional<std::string> parent_path_;
-  Fd parent_;
-  Fd file_;
-  const Entry* entry_ = nullptr;
-  std::string path_;
-  uint64_t file_end_ = 0, entries_ = 0, bytes_ = 0;
-  std::vector<std::pair<std::string, codec::tar::Time>> directory_times_;
-};
-
 void fill_times(timespec (&times)[2], const codec::tar::Time& modified) {
   times[0].tv_sec = times[1].tv_sec = modified.seconds;
   times[0].tv_nsec = times[1].tv_nsec = static_cast<long>(modified.nanoseconds);
@@ -144,6 +95,8 @@ bool is_brought(std::string_view name) {
   return name == "security.capability" ||
          (name.starts_with("user.") && !name.starts_with("user.overlay."));
 }
+
+}  // namespace
 
 Result<const Fd*> Extraction::parent(const std::string& path) {
   const std::string directory(parent_of(path));
@@ -370,6 +323,8 @@ Result<> Extraction::finish() {
   return {};
 }
 
+namespace {
+
 Result<> take(codec::tar::Reader& reader, std::string_view bytes, Extraction& extraction,
               bool& ended) {
   using Event = codec::tar::Reader::Event;
@@ -387,15 +342,7 @@ Result<> take(codec::tar::Reader& reader, std::string_view bytes, Extraction& ex
 
 }  // namespace
 
-Result<WritePathRequest::Reply> write_path(const WritePathRequest& request, const Fd& root,
-                                           const Fd& input, Asker& asker) {
-  // Links are followed to the end: what counts is that there is a directory.
-  const std::string path = absolute_path(request.path);
-  auto place = open_directory(root, path);
-  if (!place && place.error().error_number() == ENOTDIR) {
-    return fail(Kind::Invalid, "extraction point is not a directory");
-  }
-  Extraction extraction(request, TRY(std::move(place)));
+Result<> extract_archive(const Fd& input, Extraction& extraction, Asker& asker) {
   StreamInput stream(input);
   codec::tar::Reader reader;
   bool ended = false;
@@ -405,7 +352,19 @@ Result<WritePathRequest::Reply> write_path(const WritePathRequest& request, cons
     if (bytes.empty()) break;
     TRY(take(reader, bytes, extraction, ended));  // what follows the archive's end is padding
   }
-  if (!ended) TRY(reader.finish());
+  return ended ? Result<>() : reader.finish();
+}
+
+Result<WritePathRequest::Reply> write_path(const WritePathRequest& request, const Fd& root,
+                                           const Fd& input, Asker& asker) {
+  // Links are followed to the end: what counts is that there is a directory.
+  const std::string path = absolute_path(request.path);
+  auto place = open_directory(root, path);
+  if (!place && place.error().error_number() == ENOTDIR) {
+    return fail(Kind::Invalid, "extraction point is not a directory");
+  }
+  Extraction extraction(request, TRY(std::move(place)));
+  TRY(extract_archive(input, extraction, asker));
   TRY(extraction.finish());
   return extraction.totals();
 }

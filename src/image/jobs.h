@@ -49,6 +49,12 @@ Result<WritePathRequest::Reply> write_path(const WritePathRequest& request, cons
                                            const Fd& input, Asker& asker);
 Result<ChangesRequest::Reply> find_changes(const ChangesRequest& request, const Fd& root,
                                            const Fd& lower, Asker& asker);
+Result<FindSourcesRequest::Reply> find_sources(const FindSourcesRequest& request, const Fd& root,
+                                               Asker& asker);
+Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, const Fd& root,
+                                           const Fd& source, Asker& asker);
+Result<MakeDirectoryRequest::Reply> make_directory(const MakeDirectoryRequest& request,
+                                                   const Fd& root);
 Result<ParseRequest::Reply> parse(const ParseRequest& request, const Fd& document);
 
 // A registry as one repository's client (job_registry.cc; libcurl stays behind src/http).

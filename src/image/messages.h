@@ -268,6 +268,70 @@ struct ChangesRequest {
   };
 };
 
+// Builds: what COPY and ADD speak of, looked up in the worker's root, which is a context or another
+// image's files. `patterns` are relative to it, and may have wildcards; links lead to places in it
+// and never out of it.
+struct FindSourcesRequest {
+  static constexpr uint8_t code = 12;
+  std::vector<std::string> patterns;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(patterns);
+  }
+  struct Reply {
+    std::vector<std::string> paths;  // "etc/passwd"; "" is the root
+    bool all_are_directories = false;
+    // Of names, kinds, modes, contents, links and attributes of all that was found, and of nothing
+    // that changes when the same files are unpacked again.
+    Digest digest;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(paths, all_are_directories, digest);
+    }
+  };
+};
+// Copies files into the worker's root. Descriptors: a mount of where they are.
+struct CopyFilesRequest {
+  static constexpr uint8_t code = 13;
+  struct Text {  // a file that the instruction itself has the content of
+    std::string name, content;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(name, content);
+    }
+  };
+  std::vector<std::string> paths;  // as FindSources found them
+  std::vector<Text> texts;
+  std::string destination;  // absolute; with a slash at its end it is a directory
+  bool unpacks = false;     // archives give what is in them
+  uint32_t uid = 0, gid = 0;
+  std::optional<uint32_t> mode;  // of all files and directories; none: as they are
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(paths, texts, destination, unpacks, uid, gid, mode);
+  }
+  struct Reply {
+    uint64_t entries = 0, bytes = 0;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(entries, bytes);
+    }
+  };
+};
+// Makes a directory of the worker's root and those it is in, as far as they are missing.
+struct MakeDirectoryRequest {
+  static constexpr uint8_t code = 14;
+  std::string path;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(path);
+  }
+  struct Reply {
+    template <class Visit>
+    void fields(Visit&) {}
+  };
+};
+
 // Registry. A worker that talks to one is told where and as whom first, and keeps its connections
 // and tokens for the requests that follow.
 struct RegistryOpenRequest {

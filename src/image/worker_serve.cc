@@ -111,6 +111,18 @@ class Server {
         return job<ChangesRequest>(packet, WorkerKind::Pack, 1, [this](const auto& request) {
           return find_changes(request, root_, fd(0), asker_);
         });
+      case FindSourcesRequest::code:
+        return job<FindSourcesRequest>(packet, WorkerKind::Files, 0, [this](const auto& request) {
+          return find_sources(request, root_, asker_);
+        });
+      case CopyFilesRequest::code:
+        return job<CopyFilesRequest>(packet, WorkerKind::Files, 1, [this](const auto& request) {
+          return copy_files(request, root_, fd(0), asker_);
+        });
+      case MakeDirectoryRequest::code:
+        return job<MakeDirectoryRequest>(packet, WorkerKind::Files, 0, [this](const auto& request) {
+          return make_directory(request, root_);
+        });
       case RegistryOpenRequest::code:
         return job<RegistryOpenRequest>(packet, WorkerKind::Registry, 0,
                                         [this](const auto& request) { return open(request); });
