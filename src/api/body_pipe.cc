@@ -41,6 +41,15 @@ ring::Task<> body_into_pipe(Call* call, Fd pipe) {
   }
 }
 
+ring::Task<> with_body(Call* call, Fd write_end, ring::Task<> use) {
+  ring::Scope feeding(call->engine.loop, [](const Error&) {});
+  feeding.start(body_into_pipe(call, std::move(write_end)));
+  Result<> used = co_await as_result(std::move(use));
+  feeding.cancel();
+  co_await feeding.join();
+  co_await std::move(used);
+}
+
 ring::Task<> pipe_into_answer(Call* call, Fd pipe, std::string content_type) {
   ring::Loop& loop = call->engine.loop;
   std::string piece(piece_bytes, '\0');

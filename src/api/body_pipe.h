@@ -14,6 +14,8 @@ Result<Pipe> open_pipe();
 
 // The whole body; ends when whoever reads the pipe has gone, too. Closes it.
 ring::Task<> body_into_pipe(Call* call, Fd pipe);
+// Runs a body into a pipe beside `use`, which reads it. What `use` says is what counts.
+ring::Task<> with_body(Call* call, Fd write_end, ring::Task<> use);
 // All that comes as a streamed answer, which begins with the first byte: an error before it can
 // still be told.
 ring::Task<> pipe_into_answer(Call* call, Fd pipe, std::string content_type);

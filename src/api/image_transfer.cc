@@ -100,16 +100,6 @@ ring::Task<image::Image> import_piped(Call* call, const Fd* input, image::Import
   co_return co_await call->engine.images->import(*input, std::move(options));
 }
 
-// Runs a body into a pipe beside `use`, which reads it. What `use` says is what counts.
-ring::Task<> with_body(Call* call, Fd write_end, ring::Task<> use) {
-  ring::Scope feeding(call->engine.loop, [](const Error&) {});
-  feeding.start(body_into_pipe(call, std::move(write_end)));
-  Result<> used = co_await as_result(std::move(use));
-  feeding.cancel();
-  co_await feeding.join();
-  co_await std::move(used);
-}
-
 ring::Task<> import_and_tell(Call* call, const Fd* input, image::ImportOptions options,
                              ProgressLines* lines) {
   const std::string name = options.name ? options.name->familiar() : std::string();

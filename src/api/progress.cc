@@ -15,6 +15,7 @@ using codec::json::Writer;
 using Step = image::Progress::Step;
 
 constexpr size_t items_max = 4096;
+constexpr size_t items_waiting_max = 256;  // for who asks for room
 constexpr int bar_columns = 50;
 
 // Powers of 1000 with four digits, as Docker's clients show sizes.
@@ -37,9 +38,10 @@ bool has_bytes(Step step) {
   return step == Step::Downloading || step == Step::Extracting || step == Step::Pushing;
 }
 
-std::string error_line(const Error& error) {
+std::string error_line(const Error& error, int code) {
   Writer json;
   json.begin_object().key("errorDetail").begin_object();
+  if (code != 0) json.member("code", code);
   json.member("message", error.message()).end_object().member("error", error.message());
   return finished(json);
 }
@@ -95,6 +97,10 @@ void ProgressLines::add(std::string line) {
   came_.notify_all();
 }
 
+ring::Task<> ProgressLines::room() {
+  while (items_.size() > items_waiting_max) co_await taken_.wait();
+}
+
 void ProgressLines::say(std::string_view line) { add(stream_line(cat(line, '\n'))); }
 
 void ProgressLines::layer(const image::Progress& progress) {
@@ -117,6 +123,7 @@ std::string ProgressLines::take() {
       text += progress_line(newest_[item.layer]);
     }
   }
+  taken_.notify_all();
   return text;
 }
 
@@ -150,7 +157,7 @@ ring::Task<> ProgressLines::pump(Call* call, ring::Task<> work) {
     co_await std::move(outcome_);
   }
   std::string last;
-  if (!outcome_) last = error_line(outcome_.error());
+  if (!outcome_) last = error_line(outcome_.error(), exit_code_);
   if (!call->http.begun()) co_await call->http.begin(200, "application/json");
   if (!last.empty()) co_await call->http.write(last);
   co_await call->http.end();

@@ -29,6 +29,10 @@ class ProgressLines final : public image::Observer {
   void layer(const image::Progress& progress) override;
   void say(std::string_view line) override;  // as {"stream": "line\n"}
   void add(std::string line);
+  // Until the client has taken most of what was added: for who has more to tell than may be kept.
+  ring::Task<> room();
+  // Goes with the error that ends it, if one does: docker(1) makes its exit status of it.
+  void exit_code(int code) { exit_code_ = code; }
 
   // `work` is what calls the above, and may go on until it ends.
   ring::Task<> tell(Call& call, ring::Task<> work);
@@ -45,7 +49,8 @@ class ProgressLines final : public image::Observer {
   std::deque<Item> items_;
   std::map<std::string, image::Progress> newest_;
   std::map<std::string, bool> waiting_;  // layers that have an item
-  ring::Notice came_;
+  ring::Notice came_, taken_;
+  int exit_code_ = 0;
   bool done_ = false;
   Result<> outcome_;
 };

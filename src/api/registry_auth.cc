@@ -54,7 +54,9 @@ Result<RegistryAuth> read_registry_auth(std::string_view json) {
   return auth;
 }
 
-Result<RegistryAuth> decode_registry_auth(std::string_view header) {
+namespace {
+
+Result<std::string> decode_header(std::string_view header) {
   if (header.size() > auth_bytes_max) {
     return fail(Kind::Invalid, "X-Registry-Auth: too long");
   }
@@ -63,8 +65,35 @@ Result<RegistryAuth> decode_registry_auth(std::string_view header) {
     if (c == '-') c = '+';
     if (c == '_') c = '/';
   }
-  const std::string json = TRY(codec::from_base64(standard));
+  return codec::from_base64(standard);
+}
+
+Result<std::map<std::string, image::Credentials>> read_logins(std::string_view json) {
+  std::map<std::string, image::Credentials> logins;
+  const auto document = TRY(codec::json::Document::parse(
+      json, {.bytes_max = auth_bytes_max, .depth_max = 8}, "registry config"));
+  const auto servers = TRY(document.root().object());
+  for (const auto& [server, value] : servers) {
+    RegistryAuth auth = TRY(read_registry_auth(value.raw()));
+    logins.insert_or_assign(registry_of(server), std::move(auth.credentials));
+  }
+  return logins;
+}
+
+}  // namespace
+
+Result<RegistryAuth> decode_registry_auth(std::string_view header) {
+  const std::string json = TRY(decode_header(header));
   return read_registry_auth(json);
+}
+
+std::map<std::string, image::Credentials> registry_logins(const http::Headers& headers) {
+  const std::string* header = http::find_header(headers, "x-registry-config");
+  if (header == nullptr || header->empty()) return {};
+  const auto json = decode_header(*header);
+  if (!json) return {};
+  auto logins = read_logins(*json);
+  return logins ? *std::move(logins) : std::map<std::string, image::Credentials>();
 }
 
 image::Credentials registry_login(const http::Headers& headers) {

@@ -1,6 +1,7 @@
 // Who a client is to a registry: the X-Registry-Auth header and the body of POST /auth.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ Result<RegistryAuth> read_registry_auth(std::string_view json);
 Result<RegistryAuth> decode_registry_auth(std::string_view header);
 // Of a request. As in Docker, a header that cannot be read is as none.
 image::Credentials registry_login(const http::Headers& headers);
+// X-Registry-Config: the same per server, for a build that may need several. By registry_of().
+std::map<std::string, image::Credentials> registry_logins(const http::Headers& headers);
 // The registry a server address means: "docker.io" for Docker Hub's many names.
 std::string registry_of(std::string_view server);
 

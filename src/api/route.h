@@ -46,6 +46,7 @@ std::vector<Route> volume_routes();
 std::vector<Route> network_routes();
 std::vector<Route> system_routes();
 std::vector<Route> swarm_routes();
+std::vector<Route> build_routes();
 
 // All of them, ready to be asked.
 class Table {

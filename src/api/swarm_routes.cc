@@ -1,5 +1,4 @@
-// What a daemon outside a swarm says of swarms, and one without plugins of plugins. Builds have no
-// place here yet.
+// What a daemon outside a swarm says of swarms, and one without plugins of plugins.
 #include "api/route.h"
 #include "base/text.h"
 
@@ -28,15 +27,6 @@ ring::Task<> no_such_plugin(Call& call) {
 
 ring::Task<> no_plugins(Call& call) {
   co_await reply_error(call.http, 501, "plugins are not supported");
-}
-
-ring::Task<> no_build(Call& call) {
-  co_await reply_error(call.http, 501, "building images is not supported by this engine yet");
-}
-
-// `docker system prune` asks for it with everything else: of no cache, nothing goes.
-ring::Task<> prune_no_cache(Call& call) {
-  co_await reply_json(call, 200, R"({"CachesDeleted":null,"SpaceReclaimed":0})");
 }
 
 }  // namespace
@@ -84,11 +74,6 @@ std::vector<Route> swarm_routes() {
       {"POST", "/plugins/{name...}/upgrade", no_such_plugin},
       {"POST", "/plugins/{name...}/set", no_such_plugin},
       {"DELETE", "/plugins/{name...}", no_such_plugin},
-      {"POST", "/build", no_build},
-      {"POST", "/build/prune", prune_no_cache},
-      {"POST", "/build/cancel", no_build},
-      {"POST", "/session", no_build},
-      {"POST", "/grpc", no_build},
   };
 }
 

@@ -15,6 +15,7 @@
 #include "api/volume_json.h"
 #include "base/text.h"
 #include "codec/json_writer.h"
+#include "engine/build.h"
 #include "engine/disk_usage.h"
 #include "engine/host_info.h"
 #include "engine/moment.h"
@@ -128,6 +129,22 @@ ring::Task<> write_volumes(Call& call, Writer& json) {
   json.end_array();
 }
 
+ring::Task<> write_build_cache(Call& call, Writer& json) {
+  constexpr int64_t ns_per_s = 1'000'000'000;
+  const image::BuildCache cache(call.engine.images->store());
+  json.begin_array();
+  for (const image::BuildCache::Listed& each : co_await cache.list()) {
+    json.begin_object();
+    json.member("ID", each.step.key.hex().substr(0, engine::cache_id_digits));
+    json.member("Type", "regular").member("Description", each.step.description);
+    json.member("InUse", false).member("Shared", false).member("Size", each.step.bytes);
+    json.member("CreatedAt", engine::moment_text(each.step.created_s * ns_per_s));
+    json.member("LastUsedAt", engine::moment_text(each.used_s * ns_per_s));
+    json.member("UsageCount", 1).end_object();
+  }
+  json.end_array();
+}
+
 ring::Task<> disk_usage(Call& call) {
   const Wanted wanted = co_await read_types(call);
   co_await call.engine.containers->all_loaded();
@@ -149,7 +166,11 @@ ring::Task<> disk_usage(Call& call) {
     json.key("Volumes").null();
   }
   json.key("BuildCache");
-  wanted.build_cache ? (void)json.begin_array().end_array() : (void)json.null();
+  if (wanted.build_cache) {
+    co_await write_build_cache(call, json);
+  } else {
+    json.null();
+  }
   json.end_object();
   co_await reply_json(call, 200, std::move(json).take());
 }

@@ -393,7 +393,8 @@ ring::Task<> fill_directory(Containers::State* state, const CreateRequest& reque
 
 }  // namespace
 
-ring::Task<Created> Containers::State::create(CreateRequest request) {
+ring::Task<Created> Containers::State::create(CreateRequest request,
+                                              std::shared_ptr<KnownImage> image) {
   co_await ready();
   if (request.name.starts_with('/')) request.name.erase(0, 1);
   if (!request.name.empty()) co_await check_container_name(request.name);
@@ -401,7 +402,8 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   co_await all_loaded();
   if (is_taken(request.name)) co_await name_conflict(request.name);
   co_await check_request(request);
-  const std::shared_ptr<KnownImage> image = co_await find_image(request.config.image);
+  const bool is_stored = image == nullptr;
+  if (is_stored) image = co_await find_image(request.config.image);
   co_await merge_image_config(request, image->details.record.config.run);
   if (request.host.log_config.type.empty()) request.host.log_config = engine.options.log;
   fill_defaults(request, engine.options.default_shm_bytes);
@@ -455,7 +457,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request) {
   co_await check_bind_sources(this, entry);
   co_await fill_directory(this, request, place);
   co_await copy_up(entry, image);
-  co_await compile(entry, request, nullptr);
+  co_await compile(entry, request, is_stored ? nullptr : &image->root);
   Created created{.id = container.id, .warnings = entry->compiled->warnings};
   container.config = std::move(request.config);
   container.host = std::move(request.host);

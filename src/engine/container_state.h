@@ -164,7 +164,8 @@ struct Containers::State {
   std::unexpected<Error> name_conflict(const std::string& name) const;
 
   // container_create.cc
-  ring::Task<Created> create(CreateRequest request);
+  // `image`: what the request's name stands for, with its root, where it is not in the store.
+  ring::Task<Created> create(CreateRequest request, std::shared_ptr<KnownImage> image = {});
   ring::Task<std::shared_ptr<KnownImage>> find_image(std::string name);
   ring::Task<> prepare_root(std::shared_ptr<KnownImage> image);
   // `mounted`: the container's root, where there is one already; else the image is looked into.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "engine/build.h"
 #include "engine/container_state.h"
 #include "engine/names.h"
 #include "sys/file.h"
@@ -136,6 +137,7 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
     co_await close_engine(*engine);
     co_await std::move(recovered);
   }
+  engine->background->start(remove_left_steps(engine.get()));
   co_return engine;
 }
 

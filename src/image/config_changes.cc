@@ -93,6 +93,8 @@ Result<std::vector<std::pair<std::string, std::string>>> pairs_of(std::string_vi
   return pairs;
 }
 
+}  // namespace
+
 void set_env(std::vector<std::string>& env, const std::string& name, const std::string& value) {
   const std::string prefix = cat(name, '=');
   const auto found =
@@ -138,6 +140,8 @@ Result<> add_port(oci::RunConfig& config, std::string_view text) {
   }
   return {};
 }
+
+namespace {
 
 Result<> add_volumes(oci::RunConfig& config, std::string_view rest) {
   std::vector<std::string> paths;

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "image/build_cache.h"
 #include "image/disk.h"
 #include "image/index_file.h"
 #include "image/layers.h"
@@ -333,6 +334,11 @@ Result<> mark_all(const Store& store, const CollectOptions& options, Marks& mark
   for (const Digest& root : options.roots) marks.add(root);
   for (const Digest& root : TRY(read_leases(store))) marks.add(root);
   for (const Digest& root : TRY(container_digests(store, "image"))) marks.add(root);
+  for (const BuildCache::Listed& each : TRY(BuildCache(store).list())) {
+    const ImageRecord& made = each.step.record;
+    for (const oci::Descriptor& layer : made.manifest.layers) marks.add(layer.digest);
+    for (const Digest& chain : oci::chain_ids(made.config.diff_ids)) marks.add(chain);
+  }
   return mark_images(store, marks);
 }
 

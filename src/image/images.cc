@@ -306,6 +306,8 @@ ring::Task<Removed> Images::remove(std::string name, bool force) {
   co_return removed;
 }
 
+ring::Task<Removed> Images::collect_garbage() { return state_->collect_garbage(); }
+
 ring::Task<Removed> Images::prune(bool all) {
   State& state = *state_;
   // On a full disk what is garbage already makes the room for writing down what else is.

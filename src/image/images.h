@@ -146,6 +146,8 @@ class Images {
   // Images without a name, or (`all`) every image no container uses; then whatever nothing refers
   // to.
   ring::Task<Removed> prune(bool all);
+  // The last part of that alone.
+  ring::Task<Removed> collect_garbage();
 
   // A detached overlay mount of the image's layers; writable when `upper` and `work` are given,
   // which are empty directories beside each other. Unpacks again what is missing.

@@ -230,6 +230,10 @@ Workspace::~Workspace() {
   if (directory_) (void)remove_tree_now(parent_, name_);
 }
 
+ring::Task<> Workspace::remove(ring::Loop& loop, Workspace workspace) {
+  if (workspace.directory_) co_await remove_tree(loop, workspace.parent_, workspace.name_);
+}
+
 ring::Task<> Store::adopt_blob(ring::Loop& loop, const Workspace& workspace, std::string name,
                                Digest digest, uint64_t size) {
   const std::string doing = cat("taking over blob ", digest.text());

@@ -79,6 +79,8 @@ class Workspace {
   Workspace& operator=(Workspace&& other) noexcept;
   ~Workspace();
   const Fd& directory() const { return directory_; }
+  // The same as its end, in pieces between which the loop goes on.
+  static ring::Task<> remove(ring::Loop& loop, Workspace workspace);
 
  private:
   friend class Store;

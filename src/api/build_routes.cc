@@ -1,0 +1,259 @@
+// POST /build, as clients of dockerd's own builder speak it: the context is the body, what happens
+// is told line by line. BuildKit's own way (version 2, /session, /grpc) is not spoken.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/body_pipe.h"
+#include "api/image_events.h"
+#include "api/progress.h"
+#include "api/registry_auth.h"
+#include "api/route.h"
+#include "base/text.h"
+#include "codec/json_fields.h"
+#include "codec/json_writer.h"
+#include "engine/build.h"
+#include "engine/moment.h"
+#include "oci/reference.h"
+
+namespace nacelle::api {
+namespace {
+
+using codec::json::Writer;
+using engine::BuildRequest;
+
+constexpr size_t quiet_bytes_max = 1u << 20;  // kept for the case that a quiet build fails
+
+std::string object_line(std::string_view key, std::string_view id) {
+  Writer json;
+  json.begin_object().key(key).begin_object().member("ID", id).end_object().end_object();
+  return std::move(json).take() + "\r\n";
+}
+
+// What a build has to say, as lines.
+class Told final : public engine::BuildListener {
+ public:
+  Told(ProgressLines& lines, bool quiet) : lines_(lines), quiet_(quiet) {}
+
+  void text(std::string_view text) override {
+    if (!quiet_) {
+      lines_.add(stream_line(text));
+    } else if (kept_.size() < quiet_bytes_max) {
+      kept_ += text;
+    }
+  }
+  void built(const codec::Digest& id) override {
+    if (!quiet_) lines_.add(object_line("aux", id.text()));
+  }
+  void exit_code(int code) override { lines_.exit_code(code); }
+  image::Observer& pulls() override {
+    return quiet_ ? static_cast<image::Observer&>(nobody_) : lines_;
+  }
+  ring::Task<> room() override { co_await lines_.room(); }
+
+  void ended(const codec::Digest& id) {
+    if (quiet_) lines_.add(stream_line(cat(id.text(), '\n')));
+  }
+  void failed() {
+    if (!kept_.empty()) lines_.add(stream_line(kept_));
+  }
+
+ private:
+  struct Nobody final : image::Observer {
+    void layer(const image::Progress&) override {}
+    void say(std::string_view) override {}
+  };
+  ProgressLines& lines_;
+  bool quiet_;
+  std::string kept_;
+  Nobody nobody_;
+};
+
+// Parameters. ------------------------------------------------------------------------------------
+
+Result<int64_t> number_of(const Call& call, std::string_view name) {
+  const std::string_view text = call.http.query(name);
+  if (text.empty()) return 0;
+  const auto number = parse_number<int64_t>(text);
+  if (!number) return fail(Kind::Invalid, cat(name, ": ", quoted(text), " is not a number"));
+  return *number;
+}
+
+// {"name": "value", "other": null}
+Result<std::map<std::string, std::string, std::less<>>> pairs_of(const Call& call,
+                                                                 std::string_view name) {
+  std::map<std::string, std::string, std::less<>> pairs;
+  const std::string text(call.http.query(name));
+  if (text.empty()) return pairs;
+  const auto document = codec::json::Document::parse(text);
+  if (!document) {
+    return fail(Kind::Invalid, cat("error reading ", name, ": ", document.error().message()));
+  }
+  if (document->root().raw() == "null") return pairs;
+  const auto object = TRY(document->root().object());
+  for (const auto& [key, value] : object) {
+    // One without a value is one that the client's environment has not either.
+    if (value.raw() != "null") pairs.insert_or_assign(key, TRY(value.string()));
+  }
+  return pairs;
+}
+
+Result<> read_limits(const Call& call, engine::HostConfig& host) {
+  host.memory = TRY(number_of(call, "memory"));
+  host.memory_swap = TRY(number_of(call, "memswap"));
+  host.cpu_shares = TRY(number_of(call, "cpushares"));
+  host.cpu_period = TRY(number_of(call, "cpuperiod"));
+  host.cpu_quota = TRY(number_of(call, "cpuquota"));
+  host.shm_size = TRY(number_of(call, "shmsize"));
+  host.cpuset_cpus = call.http.query("cpusetcpus");
+  host.cpuset_mems = call.http.query("cpusetmems");
+  host.cgroup_parent = call.http.query("cgroupparent");
+  host.network_mode = call.http.query("networkmode");
+  for (const auto& [key, value] : call.http.request().query) {
+    if (value.empty()) continue;
+    if (key == "securityopt") host.security_opt.push_back(value);
+    if (key != "extrahosts") continue;
+    std::string_view rest = value;
+    while (!rest.empty()) host.extra_hosts.emplace_back(take_until(rest, ','));
+  }
+  const std::string ulimits(call.http.query("ulimits"));
+  if (ulimits.empty()) return {};
+  const auto document = TRY(parse_body(ulimits));
+  if (document.root().raw() == "null") return {};
+  return document.root().read(host.ulimits);
+}
+
+Result<> refuse_unsupported(const Call& call) {
+  if (call.http.query("version") == "2") {
+    return fail(Kind::Invalid,
+                "builds by BuildKit (version=2) are not supported by this engine: set "
+                "DOCKER_BUILDKIT=0");
+  }
+  if (call.flag("squash")) {
+    return fail(Kind::Invalid, "squash is not supported by this engine");
+  }
+  const std::string_view remote = call.http.query("remote");
+  if (!remote.empty() && remote != "client-session") {
+    return fail(Kind::Invalid,
+                "remote: a context is taken from the request's body, not from a URL");
+  }
+  const std::string_view outputs = call.http.query("outputs");
+  if (!outputs.empty() && outputs != "null" && outputs != "[]") {
+    return fail(Kind::Invalid, "outputs are BuildKit's, and not supported by this engine");
+  }
+  return {};
+}
+
+Result<BuildRequest> read_request(const Call& call) {
+  TRY(refuse_unsupported(call));
+  BuildRequest request;
+  if (const std::string_view name = call.http.query("dockerfile"); !name.empty()) {
+    request.dockerfile = name;
+  }
+  for (const auto& [key, value] : call.http.request().query) {
+    if (key != "t" || value.empty()) continue;
+    oci::Reference name = TRY(oci::parse_reference(value));
+    if (!name.digest.empty()) {
+      return fail(Kind::Invalid, "refusing to create a tag with a digest reference");
+    }
+    if (!contains(request.names, name.text(), &oci::Reference::text)) {
+      request.names.push_back(std::move(name));
+    }
+  }
+  request.no_cache = call.flag("nocache");
+  request.pull = call.flag("pull");
+  request.keep_containers = !call.flag("rm", true) && !call.flag("forcerm");
+  request.target = call.http.query("target");
+  request.arguments = TRY(pairs_of(call, "buildargs"));
+  for (auto& [key, value] : TRY(pairs_of(call, "labels"))) request.labels[key] = value;
+  if (const std::string_view platform = call.http.query("platform"); !platform.empty()) {
+    request.platform = TRY(oci::parse_platform(platform));
+  }
+  TRY(read_limits(call, request.host));
+  const auto logins = std::make_shared<const std::map<std::string, image::Credentials>>(
+      registry_logins(call.http.request().headers));
+  request.login = [logins](const oci::Reference& name) -> image::Images::Login {
+    const auto found = logins->find(name.registry);
+    return found == logins->end() ? image::Credentials() : found->second;
+  };
+  return request;
+}
+
+// Builds. ----------------------------------------------------------------------------------------
+
+ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
+                            ProgressLines* lines, Told* told) {
+  (void)lines;
+  const std::vector<oci::Reference> names = request.names;
+  auto id = co_await as_result(
+      engine::build_image(call->engine, std::move(request), *context, *told));
+  if (!id && id.error().kind() != Kind::Cancelled) told->failed();
+  const codec::Digest made = co_await std::move(id);
+  told->ended(made);
+  for (const oci::Reference& name : names) {
+    tell_image(*call, "tag", made.text(), name.familiar());
+  }
+}
+
+ring::Task<> build(Call& call) {
+  BuildRequest request = co_await read_request(call);
+  ProgressLines lines;
+  Told told(lines, call.flag("q"));
+  Pipe pipe = co_await open_pipe();
+  const Fd context = std::move(pipe.read_end);
+  co_await lines.tell(
+      call, with_body(&call, std::move(pipe.write_end),
+                      build_and_tell(&call, std::move(request), &context, &lines, &told)));
+}
+
+// Docker's filters here are `until` (a time before now), and others that only BuildKit knows.
+ring::Task<> prune_cache(Call& call) {
+  const Filters filters = co_await read_filters(
+      call.http.query("filters"), {"until", "unused-for", "id", "parent", "type", "description",
+                                   "inuse", "shared", "private"});
+  std::optional<int64_t> unused_for_s;
+  for (const char* name : {"until", "unused-for"}) {
+    const auto found = filters.find(name);
+    if (found == filters.end() || found->second.empty()) continue;
+    constexpr int64_t ns_per_s = 1'000'000'000;
+    const int64_t until_ns = co_await read_time(found->second.front());
+    unused_for_s = std::max<int64_t>(0, (engine::now_ns() - until_ns) / ns_per_s);
+  }
+  const engine::PrunedCache pruned =
+      co_await engine::prune_build_cache(call.engine, unused_for_s);
+  Writer json;
+  json.begin_object().key("CachesDeleted");
+  if (pruned.ids.empty()) {
+    json.null();
+  } else {
+    json.begin_array();
+    for (const std::string& id : pruned.ids) json.value(id);
+    json.end_array();
+  }
+  json.member("SpaceReclaimed", pruned.bytes).end_object();
+  co_await reply_json(call, 200, std::move(json).take());
+}
+
+ring::Task<> no_buildkit(Call& call) {
+  co_await reply_error(call.http, 501,
+                       "BuildKit's own protocol is not supported by this engine: set "
+                       "DOCKER_BUILDKIT=0");
+}
+
+}  // namespace
+
+std::vector<Route> build_routes() {
+  return {
+      {"POST", "/build", build},
+      {"POST", "/build/prune", prune_cache},
+      {"POST", "/build/cancel", no_buildkit},
+      {"POST", "/session", no_buildkit},
+      {"POST", "/grpc", no_buildkit},
+  };
+}
+
+}  // namespace nacelle::api

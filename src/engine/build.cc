@@ -1,0 +1,338 @@
+#include "engine/build.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <variant>
+
+#include "base/text.h"
+#include "build/ignore.h"
+#include "engine/build_state.h"
+#include "image/messages.h"
+#include "image/worker.h"
+#include "sys/file.h"
+#include "sys/resolve.h"
+
+namespace nacelle::engine {
+namespace {
+
+constexpr std::chrono::hours silence_max{24};
+constexpr const char* context_name = "context";
+constexpr const char* ignore_name = ".dockerignore";
+constexpr size_t short_id_digits = 12;
+
+std::string short_id(const codec::Digest& id) {
+  return std::string(id.hex().substr(0, short_id_digits));
+}
+
+// A file of the context, links followed inside of it; nothing where there is none.
+Result<std::optional<std::string>> read_from(const Fd& context, const std::string& path,
+                                             size_t bytes_max) {
+  const long opened =
+      sys::InRoot(context.get()).open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (opened == -ENOENT || opened == -ENOTDIR) return std::optional<std::string>();
+  if (opened < 0) return fail_errno(static_cast<int>(-opened), cat("open ", path));
+  const Fd file(static_cast<int>(opened));
+  const struct stat status = TRY(sys::stat_fd(file));
+  if (!S_ISREG(status.st_mode)) return fail(Kind::Invalid, cat(path, " is not a regular file"));
+  return TRY(sys::read_all(file, bytes_max, path));
+}
+
+// Which variables a build can be given: ARGs, wherever they stand.
+std::set<std::string> names_of_arguments(const build::Dockerfile& dockerfile) {
+  std::set<std::string> names;
+  const auto add = [&](const build::Arg& arg) {
+    for (const build::Arg::Argument& each : arg.arguments) names.insert(each.name);
+  };
+  for (const build::Dockerfile::GlobalArg& each : dockerfile.global_args) add(each.arg);
+  for (const build::Stage& stage : dockerfile.stages) {
+    for (const build::Instruction& each : stage.instructions) {
+      if (const auto* arg = std::get_if<build::Arg>(&each.what)) add(*arg);
+    }
+  }
+  return names;
+}
+
+build::Instruction label_instruction(const Labels& labels) {
+  build::Instruction instruction;
+  build::Label label;
+  instruction.source.text = "LABEL";
+  for (const auto& [key, value] : labels) {
+    label.labels.push_back({key, value});
+    instruction.source.text += cat(' ', key, '=', value);
+  }
+  instruction.what = std::move(label);
+  return instruction;
+}
+
+}  // namespace
+
+Build::Build(Engine& engine, BuildRequest request, BuildListener& listener, image::Lease lease,
+             image::Workspace workspace)
+    : engine_(engine),
+      request_(std::move(request)),
+      listener_(listener),
+      lease_(std::move(lease)),
+      workspace_(std::move(workspace)) {}
+
+Build::~Build() {
+  stages_.clear();
+  context_ = Fd();
+  engine_.background->start(image::Workspace::remove(engine_.loop, std::move(workspace_)));
+}
+
+// The context. -----------------------------------------------------------------------------------
+
+ring::Task<> Build::take_context(const Fd& archive) {
+  const int parent = workspace_.directory().get();
+  co_await sys::make_directory_at(parent, context_name, 0755);
+  context_ = co_await sys::open_at(parent, context_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  image::WorkerOptions options;
+  options.kind = image::WorkerKind::Files;
+  options.root = &context_;
+  options.silence_max = silence_max;
+  options.standstill_max = silence_max;
+  image::Worker worker = co_await image::Worker::start(engine_.loop, options);
+  image::WritePathRequest request;
+  request.path = "/";
+  auto written = co_await ring::as_result(worker.call(std::move(request), {&archive}));
+  if (!written && written.error().kind() == Kind::Cancelled) co_await std::move(written);
+  (void)co_await ring::as_result(worker.stop());
+  if (!written) {
+    co_await fail(written.error().kind(),
+                  cat("Error processing tar file: ", written.error().message()));
+  }
+}
+
+ring::Task<> Build::read_dockerfile() {
+  const std::string& name = request_.dockerfile;
+  const std::optional<std::string> text =
+      co_await read_from(context_, name, build::dockerfile_bytes_max);
+  if (!text) co_await fail(Kind::Invalid, cat("Cannot locate specified Dockerfile: ", name));
+  dockerfile_ = co_await build::parse_dockerfile(*text, name);
+  build::PlanOptions options;
+  options.target = request_.target;
+  options.build_arguments = request_.arguments;
+  options.target_platform = request_.platform;
+  plan_ = co_await build::plan_stages(dockerfile_, options);
+  // Clients send both files whatever is ignored, since they are needed here.
+  const std::optional<std::string> ignored =
+      co_await read_from(context_, ignore_name, build::ignore_bytes_max);
+  if (!ignored) co_return;
+  const build::IgnoreList list = co_await build::parse_ignore(*ignored);
+  for (const std::string& each : {std::string(ignore_name), name}) {
+    if (!list.ignores(each)) continue;
+    const char* last = nullptr;
+    const long directory = sys::InRoot(context_.get()).ensure_parent(each.c_str(), &last);
+    if (directory < 0) continue;
+    const Fd opened(static_cast<int>(directory));
+    (void)::unlinkat(opened.get(), last, 0);
+  }
+}
+
+// Stages. ----------------------------------------------------------------------------------------
+
+void Build::announce(std::string_view instruction) {
+  listener_.text(cat("Step ", ++step_, '/', steps_, " : ", instruction, '\n'));
+}
+
+void Build::show(const BuildStage& stage) {
+  const bool is_nothing = !stage.name && stage.record.config.history.empty();
+  listener_.text(cat(" ---> ", is_nothing ? "" : short_id(stage.record.id()), '\n'));
+}
+
+ring::Task<image::Details> Build::find_image(std::string name, oci::Platform platform, bool pull) {
+  if (!pull) {
+    auto found = co_await ring::as_result(engine_.images->inspect(name));
+    if (found) co_return *std::move(found);
+    if (found.error().kind() != Kind::NotFound) co_await std::move(found);
+  }
+  const oci::Reference reference = co_await oci::parse_reference(name);
+  image::Images::Login login;
+  if (request_.login) login = request_.login(reference);
+  const image::PullOutcome pulled = co_await engine_.images->pull(
+      reference, std::move(platform), listener_.pulls(), std::move(login));
+  co_return co_await engine_.images->inspect(pulled.image.manifest.digest);
+}
+
+ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image,
+                                     oci::Platform platform) {
+  image::Details details =
+      co_await find_image(std::move(image), std::move(platform), request_.pull);
+  co_await lease_.protect(engine_.loop, {details.image.manifest.digest});
+  stage.name = details.id().text();
+  stage.record = std::move(details.record);
+}
+
+ring::Task<> Build::begin_stage(BuildStage& stage) {
+  const build::PlannedStage& plan = *stage.plan;
+  oci::Platform platform = request_.platform;
+  if (!plan.platform.empty()) platform = co_await oci::parse_platform(plan.platform);
+  if (plan.base.stage) {
+    const BuildStage& base = stages_.at(*plan.base.stage);
+    stage.record = base.record;
+    stage.name = base.name;
+  } else if (plan.base.is_scratch()) {
+    oci::ImageConfig config;
+    config.platform = platform;
+    stage.record = image::Images::draft({}, std::move(config));
+  } else {
+    co_await begin_from_image(stage, plan.base.image, std::move(platform));
+  }
+  set_default_path(stage.record.config.run);
+}
+
+// What a base image asks of whoever builds upon it. Not handed on to what is made here.
+ring::Task<> Build::run_triggers(BuildStage& stage) {
+  const std::vector<std::string> triggers =
+      std::exchange(stage.record.config.run.on_build, std::vector<std::string>());
+  if (triggers.empty()) co_return;
+  listener_.text(cat("# Executing ", triggers.size(),
+                     triggers.size() == 1 ? " build trigger\n" : " build triggers\n"));
+  for (const std::string& text : triggers) {
+    build::Instruction trigger = co_await build::parse_trigger(text, "ONBUILD");
+    std::vector<Origin> origins;
+    if (const auto* copy = std::get_if<build::Copy>(&trigger.what); copy && !copy->from.empty()) {
+      origins.push_back(co_await build::find_origin(dockerfile_, copy->from));
+      if (origins.front().stage && !stages_.contains(*origins.front().stage)) {
+        co_await fail(Kind::Invalid, cat("ONBUILD ", text, ": the stage is not built before"));
+      }
+    }
+    co_await run_instruction(stage, std::move(trigger), origins);
+  }
+}
+
+ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
+  const build::Stage& written = dockerfile_.stages[plan.stage];
+  BuildStage& stage = stages_[plan.stage];
+  stage.plan = &plan;
+  stage.arguments =
+      std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
+  announce(written.source.text);
+  co_await begin_stage(stage);
+  show(stage);
+  co_await run_triggers(stage);
+  for (size_t at = 0; at < written.instructions.size(); ++at) {
+    const build::Instruction& instruction = written.instructions[at];
+    announce(instruction.source.text);
+    const std::vector<Origin> origins =
+        at < plan.origins.size() ? plan.origins[at] : std::vector<Origin>();
+    co_await run_instruction(stage, instruction, origins);
+    show(stage);
+  }
+  if (&plan == &plan_.stages.back() && !request_.labels.empty()) {
+    build::Instruction label = label_instruction(request_.labels);
+    announce(label.source.text);
+    co_await change_config(stage, label);
+    show(stage);
+  }
+  if (stage.name || !stage.record.config.history.empty()) listener_.built(stage.record.id());
+  co_await listener_.room();
+}
+
+ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instruction,
+                                    const std::vector<Origin>& origins) {
+  const char escape = dockerfile_.directives.escape;
+  const build::Environment environment = stage.arguments->environment(stage.run());
+  co_await build::expand_variables(instruction, environment, escape);
+  if (const auto* run = std::get_if<build::Run>(&instruction.what)) {
+    co_await run_command(stage, *run);
+  } else if (const auto* copy = std::get_if<build::Copy>(&instruction.what)) {
+    if (copy->parents) {
+      co_await fail(Kind::Unsupported, "COPY --parents is not supported by this builder");
+    }
+    co_await transfer(stage, *copy, "COPY", origins.empty() ? nullptr : &origins.front());
+  } else if (const auto* add = std::get_if<build::Add>(&instruction.what)) {
+    co_await transfer(stage, *add, "ADD", nullptr);
+  } else if (std::holds_alternative<build::Workdir>(instruction.what)) {
+    co_await make_workdir(stage, instruction);
+  } else {
+    if (const auto* arg = std::get_if<build::Arg>(&instruction.what)) {
+      co_await stage.arguments->declare(*arg, environment, escape);
+    }
+    co_await change_config(stage, instruction);
+  }
+}
+
+ring::Task<> Build::change_config(BuildStage& stage, const build::Instruction& instruction) {
+  StageConfig config = config_of(stage);
+  const std::string text = co_await apply_instruction(instruction, config);
+  // Two blanks, as dockerd writes what changes no file.
+  std::string history = history_text(stage.run(), cat(' ', text));
+  Step step = step_of(stage, std::move(config), std::move(history), {"configuration", text});
+  if (co_await take_cached(stage, step)) co_return;
+  co_await finish(stage, std::move(step), std::nullopt);
+}
+
+// The whole. -------------------------------------------------------------------------------------
+
+ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
+  if (stage.name) {
+    for (const oci::Reference& name : request_.names) {
+      co_await engine_.images->tag(*stage.name, name);
+    }
+    co_return stage.record.id();
+  }
+  if (stage.record.config.history.empty()) {
+    co_await fail(Kind::Invalid, "No image was generated. Is your Dockerfile empty?");
+  }
+  if (request_.names.empty()) co_await engine_.images->publish(stage.record, std::nullopt);
+  for (const oci::Reference& name : request_.names) {
+    co_await engine_.images->publish(stage.record, name);
+  }
+  co_return stage.record.id();
+}
+
+ring::Task<codec::Digest> Build::run(const Fd& context) {
+  co_await take_context(context);
+  co_await read_dockerfile();
+  for (const build::PlannedStage& plan : plan_.stages) {
+    steps_ += 1 + dockerfile_.stages[plan.stage].instructions.size();
+  }
+  if (!request_.labels.empty()) ++steps_;
+  for (const build::PlannedStage& plan : plan_.stages) co_await run_stage(plan);
+  const std::set<std::string> known = names_of_arguments(dockerfile_);
+  std::string unused;
+  for (const auto& [name, value] : request_.arguments) {
+    if (known.contains(name) || is_proxy_argument(name)) continue;
+    unused += cat(unused.empty() ? "" : " ", name);
+  }
+  if (!unused.empty()) {
+    listener_.text(cat("[Warning] One or more build-args [", unused, "] were not consumed\n"));
+  }
+  const codec::Digest id = co_await publish(stages_.at(plan_.stages.back().stage));
+  listener_.text(cat("Successfully built ", short_id(id), '\n'));
+  for (const oci::Reference& name : request_.names) {
+    listener_.text(cat("Successfully tagged ", name.familiar(), '\n'));
+  }
+  co_return id;
+}
+
+ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd& context,
+                                      BuildListener& listener) {
+  image::Store& store = engine.images->store();
+  image::Lease lease = co_await image::Lease::take(engine.loop, store);
+  image::Workspace workspace = co_await store.make_workspace();
+  Build build(engine, std::move(request), listener, std::move(lease), std::move(workspace));
+  co_return co_await build.run(context);
+}
+
+ring::Task<PrunedCache> prune_build_cache(Engine& engine, std::optional<int64_t> unused_for_s) {
+  const image::BuildCache cache(engine.images->store());
+  PrunedCache pruned;
+  const int64_t now = ::time(nullptr);
+  for (const image::BuildCache::Listed& each : co_await cache.list()) {
+    if (unused_for_s && now - each.used_s < *unused_for_s) continue;
+    co_await cache.remove(each.step.key);
+    pruned.ids.emplace_back(each.step.key.hex().substr(0, cache_id_digits));
+  }
+  pruned.bytes = (co_await engine.images->collect_garbage()).bytes;
+  co_return pruned;
+}
+
+}  // namespace nacelle::engine

@@ -1,0 +1,73 @@
+// Images made from a Dockerfile and the files around it, as dockerd's own builder makes them. Every
+// step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
+// taken again where the digest is the same. RUN is a container like any other, COPY and ADD are done
+// by a worker; a stage that nothing asks for is not built.
+// Refuses, by name: what only BuildKit has (secrets, caches and other mounts of RUN, COPY
+// --parents), and ADD from a URL.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "codec/digest.h"
+#include "engine/engine.h"
+#include "engine/model.h"
+#include "image/images.h"
+#include "image/observer.h"
+#include "nacelle/fd.h"
+#include "nacelle/task.h"
+#include "oci/image.h"
+#include "oci/reference.h"
+
+namespace nacelle::engine {
+
+struct BuildRequest {
+  std::string dockerfile = "Dockerfile";  // in the context
+  std::vector<oci::Reference> names;
+  bool no_cache = false, pull = false;
+  bool keep_containers = false;
+  std::map<std::string, std::string, std::less<>> arguments;
+  Labels labels;
+  std::string target;
+  HostConfig host;  // of the containers: limits, network, hosts
+  oci::Platform platform = oci::host_platform();
+  // Who we are to the registry a base image comes from.
+  std::function<image::Images::Login(const oci::Reference&)> login;
+};
+
+// Who is told what happens.
+class BuildListener {
+ public:
+  virtual void text(std::string_view text) = 0;  // lines as dockerd's builder prints them
+  virtual void built(const codec::Digest& id) = 0;
+  virtual void exit_code(int code) = 0;  // of a RUN, of which the error speaks that follows
+  virtual image::Observer& pulls() = 0;
+  // Until not too much is waiting to be read.
+  virtual ring::Task<> room() = 0;
+
+ protected:
+  ~BuildListener() = default;
+};
+
+// The image's id. `context` is an archive, read to its end. Cancelling it ends the build, and leaves
+// no container, mount or directory; what its finished steps made stays in the cache.
+ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd& context,
+                                      BuildListener& listener);
+
+// Takes away steps that were not used for so long, then what nothing needs any more.
+inline constexpr size_t cache_id_digits = 25;  // of a step's key, as it is shown
+struct PrunedCache {
+  std::vector<std::string> ids;
+  uint64_t bytes = 0;
+};
+ring::Task<PrunedCache> prune_build_cache(Engine& engine, std::optional<int64_t> unused_for_s);
+
+// Containers of builds that ended with an engine.
+ring::Task<> remove_left_steps(Engine* engine);
+
+}  // namespace nacelle::engine

@@ -1,0 +1,179 @@
+// RUN: a container on top of a stage's layers, with the seccomp filter, capabilities and limits that
+// any container has. What it wrote is the step's layer.
+#include <fcntl.h>
+
+#include <utility>
+
+#include "base/text.h"
+#include "engine/build_state.h"
+#include "engine/container_state.h"
+#include "engine/names.h"
+#include "logs/reader.h"
+#include "sys/file.h"
+
+namespace nacelle::engine {
+namespace {
+
+// How a step's container is known to an engine that finds it left behind: the annotation's value
+// says which process has made it.
+constexpr const char* step_annotation = "nacelle.build.step";
+const std::string& this_engine() {
+  static const std::string id = random_id();
+  return id;
+}
+
+ring::Task<> remove_quietly(Engine* engine, std::string id) {
+  (void)co_await ring::as_result(
+      engine->containers->remove(std::move(id), /*force=*/true, /*volumes=*/true, /*link=*/false));
+}
+
+// A step's container. Whatever ends the step, and be it that its client has left, the container
+// goes with it.
+class StepContainer {
+ public:
+  StepContainer(Engine& engine, std::string id) : engine_(engine), id_(std::move(id)) {}
+  StepContainer(const StepContainer&) = delete;
+  StepContainer& operator=(const StepContainer&) = delete;
+  ~StepContainer() {
+    if (!id_.empty()) engine_.background->start(remove_quietly(&engine_, std::move(id_)));
+  }
+  void keep() { id_.clear(); }
+  ring::Task<> remove() {
+    co_await remove_quietly(&engine_, id_);
+    id_.clear();
+  }
+
+ private:
+  Engine& engine_;
+  std::string id_;
+};
+
+HealthConfig no_health_check() {
+  HealthConfig health;
+  health.test = {"NONE"};
+  return health;
+}
+
+}  // namespace
+
+ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
+  if (!run.mounts.empty()) {
+    co_await fail(Kind::Unsupported, "the --mount option of RUN is not supported by this builder");
+  }
+  if (run.insecure) {
+    co_await fail(Kind::Unsupported, "--security=insecure is not supported by this builder");
+  }
+  if (stage.record.config.diff_ids.empty()) {
+    co_await fail(Kind::Invalid, "RUN has nothing to run in: the stage has no files yet");
+  }
+  const build::RunForm form = build::run_form(run);
+  std::vector<std::string> words = form.command.arguments(stage.run().shell);
+  // A script of its own: its interpreter is what its first line names, so it has to be a file. It is
+  // given to the shell instead where that is what it names anyway.
+  if (!form.script.empty()) {
+    co_await fail(Kind::Unsupported,
+                  "a here-document that begins with #! is not supported by this builder");
+  }
+  const build::Environment counting = stage.arguments->for_run(stage.run(), true);
+  const std::string text = run_text(words, counting);
+  const char* const network = run.network == build::RunNetwork::None   ? "none"
+                              : run.network == build::RunNetwork::Host ? "host"
+                                                                       : "";
+  Step step = step_of(stage, config_of(stage), text, {"RUN", text, network});
+  if (co_await take_cached(stage, step)) co_return;
+  CreateRequest request = plan_container(stage, run, words);
+  std::string shown;
+  for (const std::string& word : words) shown += cat(shown.empty() ? "" : " ", word);
+  co_await run_container(stage, std::move(step), std::move(request), std::move(shown));
+}
+
+CreateRequest Build::plan_container(const BuildStage& stage, const build::Run& run,
+                                    const std::vector<std::string>& words) const {
+  CreateRequest request;
+  request.host = request_.host;
+  request.host.log_config = {.type = "json-file", .config = {}};
+  if (!request_.keep_containers) request.host.annotations[step_annotation] = this_engine();
+  if (run.network == build::RunNetwork::None) request.host.network_mode = "none";
+  if (run.network == build::RunNetwork::Host) request.host.network_mode = "host";
+  ContainerConfig& config = request.config;
+  const oci::RunConfig& image = stage.run();
+  config.image = stage.record.id().text();
+  config.cmd = {.set = true, .words = words};
+  config.user = image.user;
+  config.working_dir = image.working_directory;
+  config.env = image.env;
+  for (const auto& [name, value] : stage.arguments->for_run(image, false)) {
+    config.env.push_back(cat(name, '=', value));
+  }
+  for (const std::string& path : image.volumes) config.volumes[path];
+  config.healthcheck = no_health_check();
+  config.attach_stdout = config.attach_stderr = true;
+  return request;
+}
+
+ring::Task<int> Build::follow(std::string id) {
+  Containers& containers = *engine_.containers;
+  const auto waiting = co_await containers.wait(id, WaitCondition::NextExit);
+  co_await containers.start(id);
+  logs::ReadOptions options;
+  options.follow = true;
+  const std::unique_ptr<logs::Reader> reader = co_await containers.logs(id, options);
+  for (;;) {
+    const std::vector<logs::Entry> entries = co_await reader->next();
+    if (entries.empty()) break;
+    for (const logs::Entry& entry : entries) listener_.text(entry.text);
+    co_await listener_.room();
+  }
+  const WaitOutcome outcome = co_await waiting->outcome();
+  co_return outcome.exit_code;
+}
+
+ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest request,
+                                  std::string shown) {
+  Containers::State& containers = engine_.containers->state();
+  auto image = std::make_shared<KnownImage>();
+  image->details.image.manifest = stage.record.descriptor;
+  image->details.record = stage.record;
+  image->details.record.config.run = {};  // the request says all of it
+  for (const codec::Digest& chain : oci::chain_ids(stage.record.config.diff_ids)) {
+    image->chains += chain.text() + '\n';
+  }
+  image->root = co_await engine_.images->mount(stage.record, {});
+  const Created created = co_await containers.create(std::move(request), image);
+  image->root = Fd();
+  StepContainer container(engine_, created.id);
+  if (request_.keep_containers) container.keep();
+  const std::string short_id = created.id.substr(0, 12);
+  listener_.text(cat(" ---> Running in ", short_id, '\n'));
+  const int code = co_await follow(created.id);
+  if (code != 0) {
+    listener_.exit_code(code);
+    co_await fail(Kind::Invalid,
+                  cat("The command '", shown, "' returned a non-zero code: ", code));
+  }
+  const std::string path = cat(created.id, "/upper");
+  std::optional<image::Images::NewLayer> layer;
+  {
+    const Fd upper = co_await sys::open_at(containers.directory.get(), path.c_str(),
+                                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    layer = co_await engine_.images->pack_layer(upper, lease_);
+  }
+  if (!request_.keep_containers) {
+    co_await container.remove();
+    listener_.text(cat(" ---> Removed intermediate container ", short_id, '\n'));
+  }
+  co_await finish(stage, std::move(step), std::move(layer));
+}
+
+ring::Task<> remove_left_steps(Engine* engine) {
+  co_await engine->containers->all_loaded();
+  std::vector<std::string> left;
+  for (const Container* each : engine->containers->all()) {
+    const auto made_by = each->host.annotations.find(step_annotation);
+    if (made_by == each->host.annotations.end() || made_by->second == this_engine()) continue;
+    left.push_back(each->id);
+  }
+  for (std::string& id : left) co_await remove_quietly(engine, std::move(id));
+}
+
+}  // namespace nacelle::engine

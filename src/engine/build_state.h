@@ -1,0 +1,117 @@
+// What the files of a build share; private to build*.cc.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "build/dockerfile.h"
+#include "build/expand.h"
+#include "build/stage_plan.h"
+#include "codec/digest.h"
+#include "engine/build.h"
+#include "engine/build_config.h"
+#include "image/build_cache.h"
+#include "image/images.h"
+#include "image/lease.h"
+#include "image/store.h"
+#include "nacelle/fd.h"
+#include "nacelle/task.h"
+
+namespace nacelle::engine {
+
+// One stage, as far as it has come.
+struct BuildStage {
+  const build::PlannedStage* plan = nullptr;
+  image::ImageRecord record;     // its layers and configuration, on disk but for the documents
+  std::optional<std::string> name;  // of the image it is, as long as nothing was added
+  bool has_command = false;
+  std::unique_ptr<StageArguments> arguments;
+
+  const oci::RunConfig& run() const { return record.config.run; }
+};
+
+// A list of texts as one digest: what a step is found again by. No two lists look the same.
+codec::Digest step_key(const std::vector<std::string>& parts);
+
+class Build {
+ public:
+  Build(Engine& engine, BuildRequest request, BuildListener& listener, image::Lease lease,
+        image::Workspace workspace);
+  Build(const Build&) = delete;
+  Build& operator=(const Build&) = delete;
+  ~Build();  // what it has on disk goes, in the background
+
+  ring::Task<codec::Digest> run(const Fd& context);
+
+ private:
+  using Origin = build::Origin;
+  // What a step is, and what it will be called.
+  struct Step {
+    codec::Digest key;
+    std::string history;  // created_by
+    StageConfig config;   // after it
+  };
+
+  // build.cc
+  ring::Task<> take_context(const Fd& archive);
+  ring::Task<> read_dockerfile();
+  ring::Task<> run_stage(const build::PlannedStage& plan);
+  ring::Task<> begin_stage(BuildStage& stage);
+  ring::Task<> begin_from_image(BuildStage& stage, std::string image, oci::Platform platform);
+  ring::Task<> run_triggers(BuildStage& stage);
+  ring::Task<> run_instruction(BuildStage& stage, build::Instruction instruction,
+                               const std::vector<Origin>& origins);
+  ring::Task<> change_config(BuildStage& stage, const build::Instruction& instruction);
+  ring::Task<image::Details> find_image(std::string name, oci::Platform platform, bool pull);
+  ring::Task<codec::Digest> publish(const BuildStage& stage);
+  void announce(std::string_view instruction);
+  void show(const BuildStage& stage);
+
+  // build_steps.cc
+  Step step_of(const BuildStage& stage, StageConfig config, std::string history,
+               std::vector<std::string> parts) const;
+  StageConfig config_of(const BuildStage& stage) const;
+  // True: it was, and the stage is where it leads to.
+  ring::Task<bool> take_cached(BuildStage& stage, const Step& step);
+  ring::Task<> finish(BuildStage& stage, Step step,
+                      std::optional<image::Images::NewLayer> layer);
+  // A writable root on top of the stage's layers; its mounts are gone before it is packed.
+  struct Scratch {
+    Fd upper, work, root;
+  };
+  ring::Task<Scratch> make_scratch(const BuildStage& stage);
+  ring::Task<> make_workdir(BuildStage& stage, const build::Instruction& instruction);
+  ring::Task<> transfer(BuildStage& stage, const build::Transfer& what, std::string keyword,
+                        const Origin* from);
+  ring::Task<Fd> open_source(const Origin* from);
+  ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
+
+  // build_run.cc
+  ring::Task<> run_command(BuildStage& stage, const build::Run& run);
+  CreateRequest plan_container(const BuildStage& stage, const build::Run& run,
+                               const std::vector<std::string>& words) const;
+  ring::Task<> run_container(BuildStage& stage, Step step, CreateRequest request,
+                             std::string shown);
+  ring::Task<int> follow(std::string id);
+
+  image::Store& store() const { return engine_.images->store(); }
+
+  Engine& engine_;
+  BuildRequest request_;
+  BuildListener& listener_;
+  image::Lease lease_;
+  image::Workspace workspace_;
+  Fd context_;
+  build::Dockerfile dockerfile_;
+  build::StagePlan plan_;
+  std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile
+  size_t step_ = 0, steps_ = 0;
+  size_t scratches_ = 0;
+};
+
+}  // namespace nacelle::engine
