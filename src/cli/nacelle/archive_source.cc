@@ -54,6 +54,26 @@ ArchiveSource::ArchiveSource(std::string path, std::string top, bool follow_link
   stack_.push_back({std::move(path), std::move(top)});
 }
 
+ArchiveSource::ArchiveSource(std::string path, Filter filter)
+    : filter_(std::move(filter)), follow_top_(true) {
+  if (!path.empty()) stack_.push_back({std::move(path), {}});
+}
+
+void ArchiveSource::add_text(std::string name, std::string content) {
+  texts_.push_back({std::move(name), std::move(content)});
+}
+
+Result<> ArchiveSource::write_text(const Text& text) {
+  tar::Entry entry;
+  entry.name = text.name;
+  entry.mode = 0600;
+  entry.size = text.content.size();
+  TRY(writer_.begin_entry(entry, pending_).context(text.name));
+  pending_ += text.content;
+  writer_.end_entry(text.content.size(), pending_);
+  return {};
+}
+
 Result<size_t> ArchiveSource::read(std::span<char> into) {
   while (sent_ == pending_.size()) {
     if (ended_) return 0;
@@ -69,6 +89,11 @@ Result<size_t> ArchiveSource::read(std::span<char> into) {
 
 Result<> ArchiveSource::advance() {
   if (file_) return more_content();
+  if (stack_.empty() && !texts_.empty()) {
+    const Text text = std::move(texts_.back());
+    texts_.pop_back();
+    return write_text(text);
+  }
   if (stack_.empty()) {
     writer_.end_archive(pending_);
     ended_ = true;
@@ -80,6 +105,8 @@ Result<> ArchiveSource::advance() {
 }
 
 Result<> ArchiveSource::begin(const Waiting& next) {
+  const Wanted wanted = filter_ && !next.name.empty() ? filter_(next.name) : Wanted::Yes;
+  if (wanted == Wanted::No) return {};
   struct stat status{};
   const int flags = std::exchange(follow_top_, false) ? 0 : AT_SYMLINK_NOFOLLOW;
   if (::fstatat(AT_FDCWD, next.path.c_str(), &status, flags) != 0) {
@@ -87,12 +114,15 @@ Result<> ArchiveSource::begin(const Waiting& next) {
   }
   const std::optional<tar::Type> type = type_of(status.st_mode);
   if (!type) return {};
+  if (wanted == Wanted::OnlyInside) {
+    return *type == tar::Type::Directory ? add_children(next) : Result<>();
+  }
   tar::Entry entry;
   entry.type = *type;
   entry.name = next.name;
   entry.mode = status.st_mode & 07777;
-  entry.user = status.st_uid;
-  entry.group = status.st_gid;
+  entry.user = filter_ ? 0 : status.st_uid;
+  entry.group = filter_ ? 0 : status.st_gid;
   entry.modified = {.seconds = status.st_mtim.tv_sec,
                     .nanoseconds = static_cast<uint32_t>(status.st_mtim.tv_nsec)};
   entry.device_major = major(status.st_rdev);

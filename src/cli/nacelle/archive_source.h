@@ -21,6 +21,13 @@ class ArchiveSource {
  public:
   // `top`: the name of `path` in the archive; empty: only what is in the directory.
   ArchiveSource(std::string path, std::string top, bool follow_link);
+  // Which entries are left out, by their names, and of directories whether all that is in them is.
+  // Whoever owns a file, it is nobody's in the archive then: a build's context is the same for all.
+  enum class Wanted : uint8_t { Yes, OnlyInside, No };
+  using Filter = std::function<Wanted(const std::string& name)>;
+  ArchiveSource(std::string path, Filter filter);
+  // A file of this content, behind all others.
+  void add_text(std::string name, std::string content);
   // The next bytes; 0: the end.
   Result<size_t> read(std::span<char> into);
   uint64_t content_bytes() const { return content_bytes_; }
@@ -29,12 +36,18 @@ class ArchiveSource {
   struct Waiting {
     std::string path, name;
   };
+  struct Text {
+    std::string name, content;
+  };
   Result<> advance();
+  Result<> write_text(const Text& text);
   Result<> begin(const Waiting& next);
   Result<> add_children(const Waiting& directory);
   Result<> more_content();
 
   std::vector<Waiting> stack_;
+  std::vector<Text> texts_;
+  Filter filter_;
   bool follow_top_;
   codec::tar::Writer writer_;
   std::string pending_;

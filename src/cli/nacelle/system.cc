@@ -478,16 +478,4 @@ Result<int> run_logout(Session& session, const Arguments& arguments) {
   return 0;
 }
 
-#define NACELLE_INSTEAD "until then: make one elsewhere and `nacelle load` or `nacelle import` it"
-Result<int> run_build(Session& session, const Arguments& arguments) {
-  const Options options("build [OPTIONS] DIRECTORY",
-                        "Builds an image. Not there yet; " NACELLE_INSTEAD ".");
-  const bool asks = contains(arguments, "--help") || contains(arguments, "-h");
-  if (asks || session.describe_into != nullptr) {
-    return options.parse_or_explain({"--help"}, session.describe_into).exit_code.value_or(0);
-  }
-  return fail(Kind::Unsupported, "building images is not there yet; " NACELLE_INSTEAD);
-}
-#undef NACELLE_INSTEAD
-
 }  // namespace nacelle::cli

@@ -19,7 +19,7 @@ constexpr Verb verbs[] = {
     {"pull", run_any_pull, "Download an image from a registry"},
     {"push", run_any_push, "Upload an image to a registry"},
     {"images", run_any_images, "List images"},
-    {"build", run_build, "Build an image (not there yet)"},
+    {"build", run_build, "Build an image from a Dockerfile"},
     {"attach", run_attach, "Attach to a running container"},
     {"commit", run_commit, "Make an image of a container"},
     {"cp", run_cp, "Copy files between a container and here"},
