@@ -93,11 +93,11 @@ Result<std::map<std::string, std::string, std::less<>>> pairs_of(const Call& cal
   if (!document) {
     return fail(Kind::Invalid, cat("error reading ", name, ": ", document.error().message()));
   }
-  if (document->root().raw() == "null") return pairs;
-  const auto object = TRY(document->root().object());
-  for (const auto& [key, value] : object) {
+  if (document->root().type() == codec::json::Type::Null) return pairs;
+  for (const auto [key, value] : TRY(document->root().object())) {
     // One without a value is one that the client's environment has not either.
-    if (value.raw() != "null") pairs.insert_or_assign(key, TRY(value.string()));
+    if (value.type() == codec::json::Type::Null) continue;
+    pairs.insert_or_assign(TRY(key.string()), TRY(value.string()));
   }
   return pairs;
 }
@@ -123,8 +123,11 @@ Result<> read_limits(const Call& call, engine::HostConfig& host) {
   const std::string ulimits(call.http.query("ulimits"));
   if (ulimits.empty()) return {};
   const auto document = TRY(parse_body(ulimits));
-  if (document.root().raw() == "null") return {};
-  return document.root().read(host.ulimits);
+  if (document.root().type() == codec::json::Type::Null) return {};
+  for (const codec::json::Value each : TRY(document.root().array())) {
+    TRY(codec::json::read_fields(each, host.ulimits.emplace_back()));
+  }
+  return {};
 }
 
 Result<> refuse_unsupported(const Call& call) {
@@ -185,9 +188,7 @@ Result<BuildRequest> read_request(const Call& call) {
 
 // Builds. ----------------------------------------------------------------------------------------
 
-ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
-                            ProgressLines* lines, Told* told) {
-  (void)lines;
+ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, Told* told) {
   const std::vector<oci::Reference> names = request.names;
   auto id = co_await as_result(
       engine::build_image(call->engine, std::move(request), *context, *told));
@@ -207,7 +208,7 @@ ring::Task<> build(Call& call) {
   const Fd context = std::move(pipe.read_end);
   co_await lines.tell(
       call, with_body(&call, std::move(pipe.write_end),
-                      build_and_tell(&call, std::move(request), &context, &lines, &told)));
+                      build_and_tell(&call, std::move(request), &context, &told)));
 }
 
 // Docker's filters here are `until` (a time before now), and others that only BuildKit knows.

@@ -72,10 +72,9 @@ Result<std::map<std::string, image::Credentials>> read_logins(std::string_view j
   std::map<std::string, image::Credentials> logins;
   const auto document = TRY(codec::json::Document::parse(
       json, {.bytes_max = auth_bytes_max, .depth_max = 8}, "registry config"));
-  const auto servers = TRY(document.root().object());
-  for (const auto& [server, value] : servers) {
+  for (const auto [server, value] : TRY(document.root().object())) {
     RegistryAuth auth = TRY(read_registry_auth(value.raw()));
-    logins.insert_or_assign(registry_of(server), std::move(auth.credentials));
+    logins.insert_or_assign(registry_of(TRY(server.string())), std::move(auth.credentials));
   }
   return logins;
 }

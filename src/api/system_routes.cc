@@ -19,6 +19,7 @@
 #include "engine/disk_usage.h"
 #include "engine/host_info.h"
 #include "engine/moment.h"
+#include "image/build_cache.h"
 
 namespace nacelle::api {
 namespace {
