@@ -190,8 +190,8 @@ Result<BuildRequest> read_request(const Call& call) {
 
 ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, Told* told) {
   const std::vector<oci::Reference> names = request.names;
-  auto id = co_await as_result(
-      engine::build_image(call->engine, std::move(request), *context, *told));
+  auto id =
+      co_await as_result(engine::build_image(call->engine, std::move(request), *context, *told));
   if (!id && id.error().kind() != Kind::Cancelled) told->failed();
   const codec::Digest made = co_await std::move(id);
   told->ended(made);
@@ -206,16 +206,15 @@ ring::Task<> build(Call& call) {
   Told told(lines, call.flag("q"));
   Pipe pipe = co_await open_pipe();
   const Fd context = std::move(pipe.read_end);
-  co_await lines.tell(
-      call, with_body(&call, std::move(pipe.write_end),
-                      build_and_tell(&call, std::move(request), &context, &told)));
+  co_await lines.tell(call, with_body(&call, std::move(pipe.write_end),
+                                      build_and_tell(&call, std::move(request), &context, &told)));
 }
 
 // Docker's filters here are `until` (a time before now), and others that only BuildKit knows.
 ring::Task<> prune_cache(Call& call) {
   const Filters filters = co_await read_filters(
-      call.http.query("filters"), {"until", "unused-for", "id", "parent", "type", "description",
-                                   "inuse", "shared", "private"});
+      call.http.query("filters"),
+      {"until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private"});
   std::optional<int64_t> unused_for_s;
   for (const char* name : {"until", "unused-for"}) {
     const auto found = filters.find(name);
@@ -224,8 +223,7 @@ ring::Task<> prune_cache(Call& call) {
     const int64_t until_ns = co_await read_time(found->second.front());
     unused_for_s = std::max<int64_t>(0, (engine::now_ns() - until_ns) / ns_per_s);
   }
-  const engine::PrunedCache pruned =
-      co_await engine::prune_build_cache(call.engine, unused_for_s);
+  const engine::PrunedCache pruned = co_await engine::prune_build_cache(call.engine, unused_for_s);
   Writer json;
   json.begin_object().key("CachesDeleted");
   if (pruned.ids.empty()) {

@@ -160,8 +160,7 @@ ring::Task<image::Details> Build::find_image(std::string name, oci::Platform pla
   co_return co_await engine_.images->inspect(pulled.image.manifest.digest);
 }
 
-ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image,
-                                     oci::Platform platform) {
+ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image, oci::Platform platform) {
   image::Details details =
       co_await find_image(std::move(image), std::move(platform), request_.pull);
   co_await lease_.protect(engine_.loop, {details.image.manifest.digest});
@@ -211,8 +210,7 @@ ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
   const build::Stage& written = dockerfile_.stages[plan.stage];
   BuildStage& stage = stages_[plan.stage];
   stage.plan = &plan;
-  stage.arguments =
-      std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
+  stage.arguments = std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
   announce(written.source.text);
   co_await begin_stage(stage);
   show(stage);

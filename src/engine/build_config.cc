@@ -164,7 +164,8 @@ struct Apply {
     return cat("SHELL ", go_list(shell.words));
   }
   Result<std::string> operator()(const build::StopSignal& stop) const {
-    if (!parse_signal(stop.signal)) return fail(Kind::Invalid, cat("invalid signal: ", stop.signal));
+    if (!parse_signal(stop.signal))
+      return fail(Kind::Invalid, cat("invalid signal: ", stop.signal));
     stage.run.stop_signal = stop.signal;
     return cat("STOPSIGNAL ", stop.signal);
   }
@@ -227,9 +228,8 @@ std::string run_text(const std::vector<std::string>& words, const build::Environ
 }
 
 bool is_proxy_argument(std::string_view name) {
-  constexpr std::array names{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
-                             "FTP_PROXY",  "ftp_proxy",  "NO_PROXY",    "no_proxy",
-                             "ALL_PROXY",  "all_proxy"};
+  constexpr std::array names{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY",
+                             "ftp_proxy",  "NO_PROXY",   "no_proxy",    "ALL_PROXY",   "all_proxy"};
   return std::ranges::any_of(names, [&](const char* each) { return name == each; });
 }
 

@@ -1,5 +1,5 @@
-// RUN: a container on top of a stage's layers, with the seccomp filter, capabilities and limits that
-// any container has. What it wrote is the step's layer.
+// RUN: a container on top of a stage's layers, with the seccomp filter, capabilities and limits
+// that any container has. What it wrote is the step's layer.
 #include <fcntl.h>
 
 #include <utility>
@@ -68,8 +68,8 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
   }
   const build::RunForm form = build::run_form(run);
   std::vector<std::string> words = form.command.arguments(stage.run().shell);
-  // A script of its own: its interpreter is what its first line names, so it has to be a file. It is
-  // given to the shell instead where that is what it names anyway.
+  // A script of its own: its interpreter is what its first line names, so it has to be a file. It
+  // is given to the shell instead where that is what it names anyway.
   if (!form.script.empty()) {
     co_await fail(Kind::Unsupported,
                   "a here-document that begins with #! is not supported by this builder");
@@ -148,8 +148,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   const int code = co_await follow(created.id);
   if (code != 0) {
     listener_.exit_code(code);
-    co_await fail(Kind::Invalid,
-                  cat("The command '", shown, "' returned a non-zero code: ", code));
+    co_await fail(Kind::Invalid, cat("The command '", shown, "' returned a non-zero code: ", code));
   }
   const std::string path = cat(created.id, "/upper");
   std::optional<image::Images::NewLayer> layer;

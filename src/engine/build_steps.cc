@@ -168,8 +168,7 @@ ring::Task<Build::Scratch> Build::make_scratch(const BuildStage& stage) {
   co_await sys::make_directory_at(parent, upper.c_str(), 0755);
   co_await sys::make_directory_at(parent, work.c_str(), 0700);
   Scratch scratch;
-  scratch.upper =
-      co_await sys::open_at(parent, upper.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  scratch.upper = co_await sys::open_at(parent, upper.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   scratch.work = co_await sys::open_at(parent, work.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (stage.record.config.diff_ids.empty()) {
     // Nothing lies below: what is written is the layer.
@@ -261,7 +260,7 @@ ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std
   }
   request.unpacks = keyword == "ADD";
   request.mode = mode;
-  std::vector<std::string> parts{keyword,   request.destination, found.digest.text(),
+  std::vector<std::string> parts{keyword,    request.destination, found.digest.text(),
                                  what.chown, what.chmod,          "texts"};
   for (const build::Heredoc& file : what.files) {
     request.texts.push_back({file.name, file.text()});
@@ -270,23 +269,19 @@ ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std
   }
   for (const std::string& path : found.paths) parts.push_back(path.substr(path.rfind('/') + 1));
   const bool one = found.paths.size() + request.texts.size() == 1;
-  const std::string_view kind = !one                        ? "multi:"
-                                : found.all_are_directories ? "dir:"
-                                                            : "file:";
-  const codec::Digest shown =
-      found.digest.empty() || !one ? step_key(parts) : found.digest;
+  const std::string_view kind = !one ? "multi:" : found.all_are_directories ? "dir:" : "file:";
+  const codec::Digest shown = found.digest.empty() || !one ? step_key(parts) : found.digest;
   const std::string owner_text = what.chown.empty() ? "" : cat("--chown=", what.chown, ' ');
   std::string history = history_text(
-      stage.run(),
-      cat(keyword, ' ', owner_text, kind, shown.hex(), " in ", what.destination, ' '));
+      stage.run(), cat(keyword, ' ', owner_text, kind, shown.hex(), " in ", what.destination, ' '));
   Step step = step_of(stage, config_of(stage), std::move(history), std::move(parts));
   if (co_await take_cached(stage, step)) co_return;
   const auto [uid, gid] = co_await owner_of(stage, what.chown);
   request.uid = uid;
   request.gid = gid;
   Scratch scratch = co_await make_scratch(stage);
-  auto copied = co_await ring::as_result(ask(
-      engine_.loop, files_worker(scratch.root, false), std::move(request), &source));
+  auto copied = co_await ring::as_result(
+      ask(engine_.loop, files_worker(scratch.root, false), std::move(request), &source));
   scratch.root = Fd();
   if (!copied && copied.error().kind() != Kind::Cancelled) {
     co_await fail(copied.error().kind(), cat(keyword, " failed: ", copied.error().message()));

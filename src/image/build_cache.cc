@@ -19,7 +19,8 @@ constexpr std::string_view version = "nacelle build step 1\n";
 
 // An empty one where there is none.
 Result<Fd> open_directory(const Store& store) {
-  auto opened = sys::open_at(store.root().get(), directory_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  auto opened =
+      sys::open_at(store.root().get(), directory_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!opened && opened.error().error_number() == ENOENT) return Fd();
   return opened;
 }

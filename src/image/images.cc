@@ -162,8 +162,7 @@ ring::Task<> Images::unpack(ImageRecord record) {
 }
 
 ring::Task<Image> Images::publish(ImageRecord record, std::optional<oci::Reference> name) {
-  co_return co_await state_->make_image(std::move(record.manifest.layers),
-                                        std::move(record.config),
+  co_return co_await state_->make_image(std::move(record.manifest.layers), std::move(record.config),
                                         name ? name->text() : std::string());
 }
 

@@ -94,8 +94,7 @@ Result<> read_xattrs(Found& found, std::string_view path) {
     const std::string name(take_until(rest, '\0'));
     if (!is_kept(name)) continue;
     std::string value(codec::tar::xattr_value_bytes_max, '\0');
-    const ssize_t size =
-        ::fgetxattr(found.file.get(), name.c_str(), value.data(), value.size());
+    const ssize_t size = ::fgetxattr(found.file.get(), name.c_str(), value.data(), value.size());
     if (size < 0) return failed(cat("reading ", name, " of"), path);
     value.resize(static_cast<size_t>(size));
     found.xattrs.emplace_back(name, std::move(value));
@@ -294,8 +293,7 @@ Result<> ensure_directories(const Fd& root, std::string_view path, uint32_t uid,
       }
     }
     if (!next && next.error().error_number() == ENOTDIR) {
-      return fail(Kind::Invalid,
-                  cat("cannot copy to non-directory: ", shown_name(path)));
+      return fail(Kind::Invalid, cat("cannot copy to non-directory: ", shown_name(path)));
     }
     at = TRY(std::move(next));
   }

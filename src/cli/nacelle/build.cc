@@ -46,7 +46,8 @@ struct BuildOptions {
 Options options_of(BuildOptions& build) {
   Options options("build [OPTIONS] DIRECTORY|-", "Builds an image from a Dockerfile.");
   options.list("tag", 't', build.tags, "NAME[:TAG]", "Name the image so")
-      .value("file", 'f', build.dockerfile, "FILE", "The Dockerfile; - reads it from standard input")
+      .value("file", 'f', build.dockerfile, "FILE",
+             "The Dockerfile; - reads it from standard input")
       .list("build-arg", 0, build.arguments, "NAME[=VALUE]", "Give an ARG its value")
       .value("target", 0, build.target, "STAGE", "Build this stage and what it needs")
       .flag("no-cache", 0, build.no_cache, "Do each step anew")
@@ -104,7 +105,9 @@ Result<std::string> read_all_input(std::string text, size_t bytes_max) {
 
 bool is_archive(std::string_view head) {
   constexpr std::array magics{std::string_view("\x1f\x8b"), std::string_view("\x28\xb5\x2f\xfd"),
-                              std::string_view("BZh"), std::string_view("\xfd" "7zXZ")};
+                              std::string_view("BZh"),
+                              std::string_view("\xfd"
+                                               "7zXZ")};
   for (const std::string_view magic : magics) {
     if (head.starts_with(magic)) return true;
   }
@@ -171,9 +174,8 @@ Result<FoundDockerfile> find_dockerfile(const std::string& directory, const std:
   }
   const std::string real = real_path(path), root = real_path(directory);
   if (real.empty()) {
-    return fail(Kind::NotFound,
-                cat("unable to evaluate symlinks in Dockerfile path: lstat ", path,
-                    ": no such file or directory"));
+    return fail(Kind::NotFound, cat("unable to evaluate symlinks in Dockerfile path: lstat ", path,
+                                    ": no such file or directory"));
   }
   const std::string below = root == "/" ? root : cat(root, '/');
   const bool is_outside = !real.starts_with(below);
@@ -186,8 +188,8 @@ Result<FoundDockerfile> find_dockerfile(const std::string& directory, const std:
 Result<Context> context_of_directory(const std::string& directory, const BuildOptions& build) {
   struct stat status{};
   if (::stat(directory.c_str(), &status) != 0) {
-    return fail(Kind::NotFound, cat("unable to prepare context: path \"", directory,
-                                    "\" not found"));
+    return fail(Kind::NotFound,
+                cat("unable to prepare context: path \"", directory, "\" not found"));
   }
   if (!S_ISDIR(status.st_mode)) {
     return fail(Kind::Invalid,
@@ -198,16 +200,16 @@ Result<Context> context_of_directory(const std::string& directory, const BuildOp
   // One beside the Dockerfile goes before the context's own.
   auto text = std::optional<std::string>();
   if (!dockerfile.is_outside) {
-    text = TRY(read_if_there(cat(directory, '/', dockerfile.name, ignore_name),
-                             build::ignore_bytes_max));
+    text = TRY(
+        read_if_there(cat(directory, '/', dockerfile.name, ignore_name), build::ignore_bytes_max));
   }
   if (!text) {
     text = TRY(read_if_there(cat(directory, '/', ignore_name), build::ignore_bytes_max));
   }
   if (text) ignored = TRY(build::parse_ignore(*text).context(ignore_name));
   // Both are needed there, whatever is ignored; the engine takes them away again.
-  const auto filter = [ignored = std::move(ignored), name = dockerfile.name](
-                          const std::string& path) -> ArchiveSource::Wanted {
+  const auto filter = [ignored = std::move(ignored),
+                       name = dockerfile.name](const std::string& path) -> ArchiveSource::Wanted {
     using Wanted = ArchiveSource::Wanted;
     if (path == ignore_name || path == name) return Wanted::Yes;
     if (!ignored.ignores(path)) return Wanted::Yes;
@@ -250,10 +252,9 @@ Result<> add_sizes(Target& target, const BuildOptions& build) {
     const int64_t bytes = *text == "-1" ? -1 : TRY(parse_binary_size(*text));
     target.with(name, cat(bytes));
   }
-  const std::pair<const char*, std::optional<int64_t>> numbers[] = {
-      {"cpushares", build.cpu_shares},
-      {"cpuperiod", build.cpu_period},
-      {"cpuquota", build.cpu_quota}};
+  const std::pair<const char*, std::optional<int64_t>> numbers[] = {{"cpushares", build.cpu_shares},
+                                                                    {"cpuperiod", build.cpu_period},
+                                                                    {"cpuquota", build.cpu_quota}};
   for (const auto& [name, number] : numbers) {
     if (number) target.with(name, cat(*number));
   }
@@ -289,8 +290,8 @@ std::string registry_config(const std::string& dockerfile) {
     for (const build::Stage& stage : parsed->stages) {
       const auto name = oci::parse_reference(stage.from.base);
       if (!name) continue;
-      const auto found = image::find_credentials(image::credential_files(), name->registry,
-                                                 name->repository);
+      const auto found =
+          image::find_credentials(image::credential_files(), name->registry, name->repository);
       if (!found || found->empty()) continue;
       Datum login = Datum::object();
       login.set("username", found->username).set("password", found->password);
