@@ -260,8 +260,8 @@ ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instru
 ring::Task<> Build::change_config(BuildStage& stage, const build::Instruction& instruction) {
   StageConfig config = config_of(stage);
   const std::string text = co_await apply_instruction(instruction, config);
-  // Two blanks, as dockerd writes what changes no file.
-  std::string history = history_text(stage.run(), cat(' ', text));
+  // Two blanks, as dockerd writes what changes no file. A SHELL is its own.
+  std::string history = history_text(config.run, cat(' ', text));
   Step step = step_of(stage, std::move(config), std::move(history), {"configuration", text});
   if (co_await take_cached(stage, step)) co_return;
   co_await finish(stage, std::move(step), std::nullopt);

@@ -69,20 +69,10 @@ std::string go_duration(int64_t nanoseconds) {
   return cat(out, seconds % 60, fraction, 's');
 }
 
-// A number as Go's %q shows it: a character.
-std::string go_character(int64_t number) {
-  if (number >= 0x20 && number < 0x7f) return cat('\'', static_cast<char>(number), '\'');
-  constexpr std::string_view names = "abtnvfr";
-  if (number >= 7 && number <= 13) return cat("'\\", names[static_cast<size_t>(number - 7)], '\'');
-  char code[32];
-  std::snprintf(code, sizeof code, "'\\x%02x'", static_cast<unsigned>(number & 0xff));
-  return code;
-}
-
 std::string health_text(const oci::HealthCheck& check) {
-  return cat("&{", go_quoted_list(check.test), " \"", go_duration(check.interval_ns), "\" \"",
-             go_duration(check.timeout_ns), "\" \"", go_duration(check.start_period_ns), "\" \"",
-             go_duration(check.start_interval_ns), "\" ", go_character(check.retries), '}');
+  return cat("&{", go_list(check.test), ' ', go_duration(check.interval_ns), ' ',
+             go_duration(check.timeout_ns), ' ', go_duration(check.start_period_ns), ' ',
+             go_duration(check.start_interval_ns), ' ', check.retries, '}');
 }
 
 std::string pairs_text(std::string_view keyword, const std::vector<build::KeyValue>& pairs) {

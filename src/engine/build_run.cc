@@ -1,7 +1,11 @@
 // RUN: a container on top of a stage's layers, with the seccomp filter, capabilities and limits
 // that any container has. What it wrote is the step's layer.
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "base/text.h"
@@ -10,6 +14,7 @@
 #include "engine/names.h"
 #include "logs/reader.h"
 #include "sys/file.h"
+#include "sys/resolve.h"
 
 namespace nacelle::engine {
 namespace {
@@ -48,6 +53,51 @@ class StepContainer {
   std::string id_;
 };
 
+// Where every container has something mounted, or has a directory made for it.
+constexpr const char* mount_points[] = {"etc/hostname", "etc/hosts", "etc/resolv.conf",
+                                        "dev",          "proc",      "sys"};
+
+bool is_there(const Fd& root, const std::string& path) {
+  const long opened = sys::InRoot(root.get()).open(path.c_str(), O_PATH | O_NOFOLLOW);
+  if (opened < 0) return false;
+  const Fd closed(static_cast<int>(opened));
+  return true;
+}
+
+// Whether a directory of the upper layer says nothing but its times that the one below does not.
+bool says_nothing(const Fd& upper, const Fd& below, const char* name) {
+  struct stat ours{}, theirs{};
+  if (::fstatat(upper.get(), name, &ours, AT_SYMLINK_NOFOLLOW) < 0) return false;
+  const long opened = ::openat(upper.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (opened < 0) return false;
+  const Fd directory(static_cast<int>(opened));
+  if (::fgetxattr(directory.get(), "trusted.overlay.opaque", nullptr, 0) >= 0) return false;
+  if (::fstatat(below.get(), name, &theirs, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT;
+  return ours.st_mode == theirs.st_mode && ours.st_uid == theirs.st_uid &&
+         ours.st_gid == theirs.st_gid;
+}
+
+// What was made for mounts is nothing that the step has written: it is no part of its layer. The
+// container has ended, and nobody moves anything meanwhile.
+void remove_mount_points(const Fd& upper, const Fd& below) {
+  const sys::InRoot inside(upper.get());
+  for (const std::string path : mount_points) {
+    if (is_there(below, path)) continue;
+    const size_t slash = path.rfind('/');
+    const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
+    const char* const name = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
+    const long opened =
+        inside.open(parent.c_str(), O_PATH | O_DIRECTORY, sys::InRoot::Symlinks::Refuse);
+    if (opened < 0) continue;
+    const Fd directory(static_cast<int>(opened));
+    struct stat status{};
+    if (::fstatat(directory.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    if (S_ISDIR(status.st_mode)) (void)::unlinkat(directory.get(), name, AT_REMOVEDIR);
+    if (S_ISREG(status.st_mode) && status.st_size == 0) (void)::unlinkat(directory.get(), name, 0);
+  }
+  if (says_nothing(upper, below, "etc")) (void)::unlinkat(upper.get(), "etc", AT_REMOVEDIR);
+}
+
 HealthConfig no_health_check() {
   HealthConfig health;
   health.test = {"NONE"};
@@ -79,12 +129,28 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
   const char* const network = run.network == build::RunNetwork::None   ? "none"
                               : run.network == build::RunNetwork::Host ? "host"
                                                                        : "";
-  Step step = step_of(stage, config_of(stage), text, {"RUN", text, network});
+  Step step = step_of(stage, config_of(stage), text, {"RUN", text, network, form.script});
   if (co_await take_cached(stage, step)) co_return;
   CreateRequest request = plan_container(stage, run, words);
+  if (!form.script.empty()) {
+    const std::string source = co_await write_script(form.script);
+    request.host.binds.push_back(cat(source, ':', form.script_path, ":ro"));
+  }
   std::string shown;
   for (const std::string& word : words) shown += cat(shown.empty() ? "" : " ", word);
   co_await run_container(stage, std::move(step), std::move(request), std::move(shown));
+}
+
+// A file whose interpreter is what its first line names. Its path on the host.
+ring::Task<std::string> Build::write_script(const std::string& text) {
+  const std::string name = cat("script-", scratches_++);
+  const int directory = workspace_.directory().get();
+  const Fd file =
+      co_await sys::open_at(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0755);
+  co_await sys::write_all(file, text, name);
+  const std::string link = cat("/proc/self/fd/", directory);
+  const std::string path = co_await sys::read_link_at(sys::working_directory, link.c_str());
+  co_return cat(path, '/', name);
 }
 
 CreateRequest Build::plan_container(const BuildStage& stage, const build::Run& run,
@@ -140,7 +206,6 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   }
   image->root = co_await engine_.images->mount(stage.record, {});
   const Created created = co_await containers.create(std::move(request), image);
-  image->root = Fd();
   StepContainer container(engine_, created.id);
   if (request_.keep_containers) container.keep();
   const std::string short_id = created.id.substr(0, 12);
@@ -155,6 +220,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   {
     const Fd upper = co_await sys::open_at(containers.directory.get(), path.c_str(),
                                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    remove_mount_points(upper, image->root);
     layer = co_await engine_.images->pack_layer(upper, lease_);
   }
   if (!request_.keep_containers) {

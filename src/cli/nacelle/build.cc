@@ -376,8 +376,7 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
   Api::Request request{.method = "POST",
                        .target = TRY(target_of(build, context.dockerfile)),
                        .body = {},
-                       .headers = {{"Content-Type", "application/x-tar"},
-                                   {"X-Registry-Config", registry_config(context.text)}},
+                       .headers = {{"X-Registry-Config", registry_config(context.text)}},
                        .body_source = context.source};
   Outcome outcome;
   std::string kept;

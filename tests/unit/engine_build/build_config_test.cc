@@ -46,7 +46,7 @@ TEST(BuildConfig, history_is_worded_as_dockerd_words_it) {
       {"CMD [\"a\", \"b c\"]", "CMD [\"a\" \"b c\"]"},
       {"ARG x=1", "ARG x=1"},
       {"HEALTHCHECK --interval=90s CMD true",
-       "HEALTHCHECK &{[\"CMD-SHELL\" \"true\"] \"1m30s\" \"0s\" \"0s\" \"0s\" '\\x00'}"},
+       "HEALTHCHECK &{[CMD-SHELL true] 1m30s 0s 0s 0s 0}"},
   };
   for (const Case& each : cases) {
     StageConfig stage;
