@@ -118,12 +118,6 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
   }
   const build::RunForm form = build::run_form(run);
   std::vector<std::string> words = form.command.arguments(stage.run().shell);
-  // A script of its own: its interpreter is what its first line names, so it has to be a file. It
-  // is given to the shell instead where that is what it names anyway.
-  if (!form.script.empty()) {
-    co_await fail(Kind::Unsupported,
-                  "a here-document that begins with #! is not supported by this builder");
-  }
   const build::Environment counting = stage.arguments->for_run(stage.run(), true);
   const std::string text = run_text(words, counting);
   const char* const network = run.network == build::RunNetwork::None   ? "none"

@@ -4,6 +4,8 @@ const path = require('path');
 const modules = process.argv[2];
 const Docker = require(path.join(modules, 'dockerode'));
 const docker = new Docker({ socketPath: '/run/nacelle/nacelle.sock' });
+const fs = require('fs');
+const os = require('os');
 const { PassThrough } = require('stream');
 let failures = 0;
 
@@ -40,6 +42,15 @@ const text = (stream) => new Promise((resolve, reject) => {
     same(await said, 'out\n');
     same(await complained, 'err\n');
     await container.remove();
+  });
+  await test('dockerode_build', async () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'build-'));
+    fs.writeFileSync(path.join(directory, 'Dockerfile'), 'FROM busybox\nCOPY file /file\nCMD cat /file\n');
+    fs.writeFileSync(path.join(directory, 'file'), 'built');
+    const stream = await docker.buildImage({ context: directory, src: ['Dockerfile', 'file'] }, { t: 'js:built' });
+    const lines = await new Promise((resolve, reject) => docker.modem.followProgress(stream, (error, all) => (error ? reject(error) : resolve(all))));
+    same(lines.some((line) => (line.stream || '').includes('Successfully tagged js:built')), true);
+    await docker.getImage('js:built').remove();
   });
   await test('dockerode_exec_with_input', async () => {
     const container = await docker.createContainer({ Image: 'busybox', Cmd: ['sleep', '100'], name: 'js' });

@@ -49,6 +49,33 @@ def run_failure_is_an_error():
     assert error.exit_status == 3, error.exit_status
 
 
+def context(**files):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    packed.seek(0)
+    return packed
+
+
+@case
+def build():
+    files = context(Dockerfile="FROM busybox\nARG who\nCOPY file /\nRUN echo $who >>/file\nCMD cat /file\n", file="one\n")
+    image, lines = client.images.build(fileobj=files, custom_context=True, tag="py:built", buildargs={"who": "two"}, labels={"l": "1"}, rm=True)
+    assert any("Successfully built" in line.get("stream", "") for line in lines)
+    assert image.labels == {"l": "1"}, image.labels
+    assert client.containers.run("py:built", remove=True) == b"one\ntwo\n"
+    client.images.remove("py:built")
+
+
+@case
+def build_failure_is_an_error():
+    error = raises(docker.errors.BuildError, lambda: client.images.build(fileobj=io.BytesIO(b"FROM busybox\nRUN exit 4\n")))
+    assert "returned a non-zero code: 4" in error.msg, error.msg
+
+
 @case
 def missing_image():
     raises((docker.errors.ImageNotFound, docker.errors.NotFound), lambda: client.images.get("nothing/there"))
