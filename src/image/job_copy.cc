@@ -227,6 +227,7 @@ class Fingerprint {
     if (depth > depth_max) {
       return fail(Kind::Exhausted, cat("'", shown_name(path), "' is too deep"));
     }
+    asker_.still_here();
     const struct stat& status = found.status;
     put(path);
     put(cat(status.st_mode));
@@ -388,6 +389,7 @@ class Copier {
     if (depth > depth_max) {
       return fail(Kind::Exhausted, cat("'", shown_name(name), "' is too deep"));
     }
+    asker_.still_here();
     if (S_ISSOCK(found.status.st_mode)) return {};
     Entry entry = describe(found, name);
     if (entry.type == Type::File && found.status.st_nlink > 1) {
