@@ -239,7 +239,7 @@ ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instru
   const build::Environment environment = stage.arguments->environment(stage.run());
   co_await build::expand_variables(instruction, environment, escape);
   if (const auto* run = std::get_if<build::Run>(&instruction.what)) {
-    co_await run_command(stage, *run);
+    co_await run_command(stage, *run, origins);
   } else if (const auto* copy = std::get_if<build::Copy>(&instruction.what)) {
     if (copy->parents) {
       co_await fail(Kind::Unsupported, "COPY --parents is not supported by this builder");
@@ -329,6 +329,7 @@ ring::Task<PrunedCache> prune_build_cache(Engine& engine, std::optional<int64_t>
     co_await cache.remove(each.step.key);
     pruned.ids.emplace_back(each.step.key.hex().substr(0, cache_id_digits));
   }
+  if (!unused_for_s) co_await remove_cache_mounts(engine);
   pruned.bytes = (co_await engine.images->collect_garbage()).bytes;
   co_return pruned;
 }

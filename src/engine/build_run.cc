@@ -54,8 +54,12 @@ class StepContainer {
 };
 
 // Where every container has something mounted, or has a directory made for it.
-constexpr const char* mount_points[] = {"etc/hostname", "etc/hosts", "etc/resolv.conf",
-                                        "dev",          "proc",      "sys"};
+std::vector<std::string> mount_points(const CreateRequest& request) {
+  std::vector<std::string> paths{"etc/hostname", "etc/hosts", "etc/resolv.conf",
+                                 "dev",          "proc",      "sys"};
+  for (const MountRequest& mount : request.host.mounts) paths.push_back(mount.target.substr(1));
+  return paths;
+}
 
 bool is_there(const Fd& root, const std::string& path) {
   const long opened = sys::InRoot(root.get()).open(path.c_str(), O_PATH | O_NOFOLLOW);
@@ -65,37 +69,45 @@ bool is_there(const Fd& root, const std::string& path) {
 }
 
 // Whether a directory of the upper layer says nothing but its times that the one below does not.
-bool says_nothing(const Fd& upper, const Fd& below, const char* name) {
-  struct stat ours{}, theirs{};
-  if (::fstatat(upper.get(), name, &ours, AT_SYMLINK_NOFOLLOW) < 0) return false;
-  const long opened = ::openat(upper.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+bool says_nothing(const Fd& parent, const char* name, const Fd& below, const std::string& path) {
+  const long opened = ::openat(parent.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (opened < 0) return false;
   const Fd directory(static_cast<int>(opened));
   if (::fgetxattr(directory.get(), "trusted.overlay.opaque", nullptr, 0) >= 0) return false;
-  if (::fstatat(below.get(), name, &theirs, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT;
+  const long found = sys::InRoot(below.get()).open(path.c_str(), O_PATH | O_NOFOLLOW);
+  if (found < 0) return found == -ENOENT;
+  const Fd lower(static_cast<int>(found));
+  struct stat ours{}, theirs{};
+  if (::fstat(directory.get(), &ours) < 0 || ::fstat(lower.get(), &theirs) < 0) return false;
   return ours.st_mode == theirs.st_mode && ours.st_uid == theirs.st_uid &&
          ours.st_gid == theirs.st_gid;
 }
 
-// What was made for mounts is nothing that the step has written: it is no part of its layer. The
-// container has ended, and nobody moves anything meanwhile.
-void remove_mount_points(const Fd& upper, const Fd& below) {
+// What was made for mounts is nothing that the step has written: it is no part of its layer, nor
+// are directories that would be there for that alone. The container has ended, and nobody moves
+// anything meanwhile.
+void remove_mount_points(const Fd& upper, const Fd& below, const std::vector<std::string>& paths) {
   const sys::InRoot inside(upper.get());
-  for (const std::string path : mount_points) {
-    if (is_there(below, path)) continue;
-    const size_t slash = path.rfind('/');
-    const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
-    const char* const name = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
-    const long opened =
-        inside.open(parent.c_str(), O_PATH | O_DIRECTORY, sys::InRoot::Symlinks::Refuse);
-    if (opened < 0) continue;
-    const Fd directory(static_cast<int>(opened));
-    struct stat status{};
-    if (::fstatat(directory.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
-    if (S_ISDIR(status.st_mode)) (void)::unlinkat(directory.get(), name, AT_REMOVEDIR);
-    if (S_ISREG(status.st_mode) && status.st_size == 0) (void)::unlinkat(directory.get(), name, 0);
+  for (std::string path : paths) {
+    for (bool is_leaf = true; !path.empty(); is_leaf = false) {
+      const size_t slash = path.rfind('/');
+      const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
+      const char* const name = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
+      const long opened =
+          inside.open(parent.c_str(), O_RDONLY | O_DIRECTORY, sys::InRoot::Symlinks::Refuse);
+      if (opened < 0) break;
+      const Fd directory(static_cast<int>(opened));
+      struct stat status{};
+      if (::fstatat(directory.get(), name, &status, AT_SYMLINK_NOFOLLOW) < 0) break;
+      const bool goes =
+          is_leaf ? !is_there(below, path) : says_nothing(directory, name, below, path);
+      if (!goes) break;
+      const bool is_empty_file = is_leaf && S_ISREG(status.st_mode) && status.st_size == 0;
+      if (!is_empty_file && !S_ISDIR(status.st_mode)) break;
+      if (::unlinkat(directory.get(), name, is_empty_file ? 0 : AT_REMOVEDIR) < 0) break;
+      path.resize(slash == std::string::npos ? 0 : slash);
+    }
   }
-  if (says_nothing(upper, below, "etc")) (void)::unlinkat(upper.get(), "etc", AT_REMOVEDIR);
 }
 
 HealthConfig no_health_check() {
@@ -106,10 +118,8 @@ HealthConfig no_health_check() {
 
 }  // namespace
 
-ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
-  if (!run.mounts.empty()) {
-    co_await fail(Kind::Unsupported, "the --mount option of RUN is not supported by this builder");
-  }
+ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run,
+                                const std::vector<Origin>& origins) {
   if (run.insecure) {
     co_await fail(Kind::Unsupported, "--security=insecure is not supported by this builder");
   }
@@ -123,13 +133,17 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
   const char* const network = run.network == build::RunNetwork::None   ? "none"
                               : run.network == build::RunNetwork::Host ? "host"
                                                                        : "";
-  Step step = step_of(stage, config_of(stage), text, {"RUN", text, network, form.script});
+  std::vector<RunMount> mounts = co_await find_mounts(stage, run, origins);
+  std::vector<std::string> parts{"RUN", text, network, form.script};
+  for (const RunMount& mount : mounts) parts.push_back(mount.key);
+  Step step = step_of(stage, config_of(stage), text, std::move(parts));
   if (co_await take_cached(stage, step)) co_return;
   CreateRequest request = plan_container(stage, run, words);
   if (!form.script.empty()) {
     const std::string source = co_await write_script(form.script);
     request.host.binds.push_back(cat(source, ':', form.script_path, ":ro"));
   }
+  co_await add_mounts(mounts, request);
   std::string shown;
   for (const std::string& word : words) shown += cat(shown.empty() ? "" : " ", word);
   co_await run_container(stage, std::move(step), std::move(request), std::move(shown));
@@ -139,8 +153,7 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run) {
 ring::Task<std::string> Build::write_script(const std::string& text) {
   const std::string name = cat("script-", scratches_++);
   const int directory = workspace_.directory().get();
-  const Fd file =
-      co_await sys::open_at(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0755);
+  const Fd file = co_await sys::open_at(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0755);
   co_await sys::write_all(file, text, name);
   const std::string link = cat("/proc/self/fd/", directory);
   const std::string path = co_await sys::read_link_at(sys::working_directory, link.c_str());
@@ -199,6 +212,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
     image->chains += chain.text() + '\n';
   }
   image->root = co_await engine_.images->mount(stage.record, {});
+  const std::vector<std::string> made_for_mounts = mount_points(request);
   const Created created = co_await containers.create(std::move(request), image);
   StepContainer container(engine_, created.id);
   if (request_.keep_containers) container.keep();
@@ -214,7 +228,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   {
     const Fd upper = co_await sys::open_at(containers.directory.get(), path.c_str(),
                                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    remove_mount_points(upper, image->root);
+    remove_mount_points(upper, image->root, made_for_mounts);
     layer = co_await engine_.images->pack_layer(upper, lease_);
   }
   if (!request_.keep_containers) {

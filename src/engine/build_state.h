@@ -19,6 +19,7 @@
 #include "image/images.h"
 #include "image/lease.h"
 #include "image/store.h"
+#include "image/worker.h"
 #include "nacelle/fd.h"
 #include "nacelle/task.h"
 
@@ -34,6 +35,25 @@ struct BuildStage {
 
   const oci::RunConfig& run() const { return record.config.run; }
 };
+
+// One request to a worker that stands in `root`. Its mounts are gone when this ends.
+enum class FilesRoot : bool { ReadOnly, Writable };
+template <class Request>
+ring::Task<typename Request::Reply> ask_files(ring::Loop& loop, const Fd& root, FilesRoot how,
+                                              Request request, const Fd* descriptor) {
+  image::WorkerOptions options;
+  options.kind = image::WorkerKind::Files;
+  options.root = &root;
+  options.read_only_root = how == FilesRoot::ReadOnly;
+  image::Worker worker = co_await image::Worker::start(loop, options);
+  std::vector<const Fd*> descriptors;
+  if (descriptor != nullptr) descriptors.push_back(descriptor);
+  auto reply = co_await ring::as_result(worker.call(std::move(request), std::move(descriptors)));
+  if (reply || reply.error().kind() != Kind::Cancelled) {
+    (void)co_await ring::as_result(worker.stop());
+  }
+  co_return std::move(reply);
+}
 
 // A list of texts as one digest: what a step is found again by. No two lists look the same.
 codec::Digest step_key(const std::vector<std::string>& parts);
@@ -91,8 +111,25 @@ class Build {
   ring::Task<Fd> open_source(const Origin* from);
   ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
 
+  // build_mounts.cc
+  struct RunMount {
+    const build::Mount* asked = nullptr;
+    std::string key;     // what of it counts
+    std::string target;  // absolute
+    Fd source;           // of files: where they are
+    std::string path;    // in there
+    bool from_context = false, is_directory = false;
+    Fd held;  // a cache, locked; or a file of the context
+  };
+  ring::Task<std::vector<RunMount>> find_mounts(const BuildStage& stage, const build::Run& run,
+                                                const std::vector<Origin>& origins);
+  ring::Task<> add_mounts(std::vector<RunMount>& mounts, CreateRequest& request);
+  ring::Task<MountRequest> make_bind(RunMount& mount);
+  ring::Task<MountRequest> make_cache(RunMount& mount);
+
   // build_run.cc
-  ring::Task<> run_command(BuildStage& stage, const build::Run& run);
+  ring::Task<> run_command(BuildStage& stage, const build::Run& run,
+                           const std::vector<Origin>& origins);
   CreateRequest plan_container(const BuildStage& stage, const build::Run& run,
                                const std::vector<std::string>& words) const;
   ring::Task<> run_container(BuildStage& stage, Step step, CreateRequest request,
@@ -114,5 +151,8 @@ class Build {
   size_t step_ = 0, steps_ = 0;
   size_t scratches_ = 0;
 };
+
+// Directories of RUN --mount=type=cache that no step has mounted.
+ring::Task<> remove_cache_mounts(Engine& engine);
 
 }  // namespace nacelle::engine

@@ -11,36 +11,11 @@
 #include "engine/moment.h"
 #include "engine/spec_builder.h"
 #include "image/messages.h"
-#include "image/worker.h"
 #include "sys/file.h"
 #include "sys/mount_api.h"
 
 namespace nacelle::engine {
 namespace {
-
-using image::WorkerKind;
-
-image::WorkerOptions files_worker(const Fd& root, bool read_only) {
-  image::WorkerOptions options;
-  options.kind = WorkerKind::Files;
-  options.root = &root;
-  options.read_only_root = read_only;
-  return options;
-}
-
-// One request to a worker of its own. Its mounts are gone when this ends.
-template <class Request>
-ring::Task<typename Request::Reply> ask(ring::Loop& loop, image::WorkerOptions options,
-                                        Request request, const Fd* descriptor) {
-  image::Worker worker = co_await image::Worker::start(loop, options);
-  std::vector<const Fd*> descriptors;
-  if (descriptor != nullptr) descriptors.push_back(descriptor);
-  auto reply = co_await ring::as_result(worker.call(std::move(request), std::move(descriptors)));
-  if (reply || reply.error().kind() != Kind::Cancelled) {
-    (void)co_await ring::as_result(worker.stop());
-  }
-  co_return std::move(reply);
-}
 
 bool is_url(std::string_view source) {
   return source.starts_with("http://") || source.starts_with("https://") ||
@@ -191,8 +166,8 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   Step step = step_of(stage, std::move(config), std::move(history), {"WORKDIR", path});
   if (co_await take_cached(stage, step)) co_return;
   Scratch scratch = co_await make_scratch(stage);
-  co_await ask(engine_.loop, files_worker(scratch.root, false),
-               image::MakeDirectoryRequest{.path = path}, nullptr);
+  co_await ask_files(engine_.loop, scratch.root, FilesRoot::Writable,
+                     image::MakeDirectoryRequest{.path = path}, nullptr);
   scratch.root = Fd();
   auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_);
   co_await finish(stage, std::move(step), std::move(layer));
@@ -243,8 +218,9 @@ ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std
   const Fd source = co_await open_source(from);
   image::FindSourcesRequest::Reply found;
   if (!what.sources.empty()) {
-    auto reply = co_await ring::as_result(ask(engine_.loop, files_worker(source, true),
-                                              image::FindSourcesRequest{what.sources}, nullptr));
+    auto reply =
+        co_await ring::as_result(ask_files(engine_.loop, source, FilesRoot::ReadOnly,
+                                           image::FindSourcesRequest{what.sources}, nullptr));
     if (!reply && reply.error().kind() != Kind::Cancelled) {
       co_await fail(reply.error().kind(), cat(keyword, " failed: ", reply.error().message()));
     }
@@ -281,7 +257,7 @@ ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std
   request.gid = gid;
   Scratch scratch = co_await make_scratch(stage);
   auto copied = co_await ring::as_result(
-      ask(engine_.loop, files_worker(scratch.root, false), std::move(request), &source));
+      ask_files(engine_.loop, scratch.root, FilesRoot::Writable, std::move(request), &source));
   scratch.root = Fd();
   if (!copied && copied.error().kind() != Kind::Cancelled) {
     co_await fail(copied.error().kind(), cat(keyword, " failed: ", copied.error().message()));

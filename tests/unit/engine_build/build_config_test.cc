@@ -45,8 +45,7 @@ TEST(BuildConfig, history_is_worded_as_dockerd_words_it) {
       {"SHELL [\"/bin/sh\", \"-e\", \"-c\"]", "SHELL [/bin/sh -e -c]"},
       {"CMD [\"a\", \"b c\"]", "CMD [\"a\" \"b c\"]"},
       {"ARG x=1", "ARG x=1"},
-      {"HEALTHCHECK --interval=90s CMD true",
-       "HEALTHCHECK &{[CMD-SHELL true] 1m30s 0s 0s 0s 0}"},
+      {"HEALTHCHECK --interval=90s CMD true", "HEALTHCHECK &{[CMD-SHELL true] 1m30s 0s 0s 0s 0}"},
   };
   for (const Case& each : cases) {
     StageConfig stage;

@@ -1,0 +1,185 @@
+// RUN --mount: files of the context or of another stage, read-only; directories that outlive the
+// build (caches); memory. Secrets and agents need BuildKit's session, which nobody has here: they
+// are missing, which is an error only where they are required.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "base/text.h"
+#include "container/plan.h"
+#include "engine/build_state.h"
+#include "image/disk.h"
+#include "image/messages.h"
+#include "ring/ops.h"
+#include "sys/file.h"
+#include "sys/mount_api.h"
+#include "sys/resolve.h"
+
+namespace nacelle::engine {
+namespace {
+
+using build::MountType;
+using build::Sharing;
+
+constexpr const char* caches_name = "build-mounts";
+constexpr auto lock_pause = std::chrono::milliseconds(50);
+constexpr int private_caches_max = 64;
+
+std::string host_path(const Fd& directory) {
+  const std::string link = cat("/proc/self/fd/", directory.get());
+  return sys::read_link_at(sys::working_directory, link.c_str()).value_or("");
+}
+
+std::string target_of(const oci::RunConfig& run, const std::string& target) {
+  if (target.starts_with('/')) return container::clean_path(target);
+  return container::clean_path(cat('/', run.working_directory, '/', target));
+}
+
+// Whoever holds it has the cache to himself, or (shared) with others like him.
+Result<Fd> open_cache(const Fd& parent, const std::string& name, const build::Mount& mount) {
+  auto made = sys::make_directory_at(parent.get(), name.c_str(), 0700);
+  if (!made && made.error().error_number() != EEXIST) return std::unexpected(made.error());
+  Fd directory = TRY(sys::open_at(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  if (made) {
+    // As the first who asks for it wants it to be.
+    if (::fchown(directory.get(), mount.uid.value_or(0), mount.gid.value_or(0)) < 0 ||
+        ::fchmod(directory.get(), mount.mode.value_or(0755)) < 0) {
+      return fail_errno(errno, cat("making the cache ", name));
+    }
+  }
+  return directory;
+}
+
+MountRequest bind(std::string source, std::string target, bool read_only) {
+  MountRequest request;
+  request.type = "bind";
+  request.source = std::move(source);
+  request.target = std::move(target);
+  request.read_only = read_only;
+  return request;
+}
+
+}  // namespace
+
+ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& stage,
+                                                            const build::Run& run,
+                                                            const std::vector<Origin>& origins) {
+  std::vector<RunMount> found;
+  size_t origin = 0;
+  for (const build::Mount& mount : run.mounts) {
+    RunMount one;
+    one.asked = &mount;
+    one.target = target_of(stage.run(), mount.target);
+    const Origin* from = mount.from.empty() ? nullptr : &origins.at(origin++);
+    if (mount.type == MountType::Secret || mount.type == MountType::Ssh) {
+      if (mount.required) {
+        co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text,
+                                         ": secrets and agents cannot be given to this builder"));
+      }
+      continue;
+    }
+    one.key = mount.text;
+    if (mount.type == MountType::Bind) {
+      if (!mount.read_only) {
+        co_await fail(Kind::Unsupported,
+                      cat("RUN --mount=", mount.text, ": files are mounted read-only only"));
+      }
+      one.source = co_await open_source(from);
+      one.from_context = from == nullptr;
+      const auto files =
+          co_await ask_files(engine_.loop, one.source, FilesRoot::ReadOnly,
+                             image::FindSourcesRequest{.patterns = {mount.source}}, nullptr);
+      if (files.paths.size() != 1) {
+        co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text, ": one source is needed"));
+      }
+      one.path = files.paths.front();
+      one.is_directory = files.all_are_directories;
+      one.key += cat(' ', files.digest.text());
+    } else if (from != nullptr) {
+      co_await fail(Kind::Unsupported,
+                    cat("RUN --mount=", mount.text, ": only files are taken from elsewhere"));
+    }
+    found.push_back(std::move(one));
+  }
+  co_return found;
+}
+
+ring::Task<MountRequest> Build::make_bind(RunMount& mount) {
+  if (mount.from_context) {
+    // Where its links lead: nobody moves anything in there.
+    const char* const path = mount.path.empty() ? "." : mount.path.c_str();
+    const long opened = sys::InRoot(context_.get()).open(path, O_PATH);
+    if (opened < 0) co_await fail_errno(static_cast<int>(-opened), mount.path);
+    mount.held = Fd(static_cast<int>(opened));
+    co_return bind(host_path(mount.held), mount.target, true);
+  }
+  // What is mounted nowhere has no path: its files are brought to where they have one.
+  const int parent = workspace_.directory().get();
+  const std::string name = cat("files-", scratches_++);
+  co_await sys::make_directory_at(parent, name.c_str(), 0755);
+  const Fd place = co_await sys::open_at(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  image::CopyFilesRequest request;
+  request.paths = {mount.path};
+  request.destination = "/";
+  co_await ask_files(engine_.loop, place, FilesRoot::Writable, std::move(request), &mount.source);
+  std::string path = host_path(place);
+  if (!mount.is_directory) path += cat('/', mount.path.substr(mount.path.rfind('/') + 1));
+  co_return bind(std::move(path), mount.target, true);
+}
+
+ring::Task<MountRequest> Build::make_cache(RunMount& mount) {
+  const build::Mount& asked = *mount.asked;
+  co_await image::ensure_directory(store().root(), caches_name);
+  const Fd parent =
+      co_await sys::open_at(store().root().get(), caches_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const codec::Digest key = codec::digest_of(asked.id.empty() ? mount.target : asked.id);
+  std::string name(key.hex().substr(0, 32));
+  for (int copy = 1;; ++copy) {
+    mount.held = co_await open_cache(parent, name, asked);
+    const bool is_ours = co_await image::try_lock(mount.held, asked.sharing != Sharing::Shared);
+    if (is_ours && image::is_still_named(mount.held, parent, name.c_str())) break;
+    if (is_ours) continue;  // it has just been pruned
+    if (asked.sharing == Sharing::Private && copy < private_caches_max) {
+      name = cat(key.hex().substr(0, 32), '-', copy);
+    } else {
+      co_await ring::sleep_for(engine_.loop, lock_pause);
+    }
+  }
+  co_return bind(host_path(mount.held), mount.target, asked.read_only);
+}
+
+ring::Task<> Build::add_mounts(std::vector<RunMount>& mounts, CreateRequest& request) {
+  for (RunMount& mount : mounts) {
+    MountRequest made;
+    if (mount.asked->type == MountType::Bind) {
+      made = co_await make_bind(mount);
+    } else if (mount.asked->type == MountType::Cache) {
+      made = co_await make_cache(mount);
+    } else {
+      made.type = "tmpfs";
+      made.target = mount.target;
+      made.tmpfs_options = TmpfsOptions{.size_bytes = mount.asked->size, .mode = 0, .options = {}};
+    }
+    request.host.mounts.push_back(std::move(made));
+  }
+}
+
+ring::Task<> remove_cache_mounts(Engine& engine) {
+  const image::Store& store = engine.images->store();
+  auto opened = sys::open_at(store.root().get(), caches_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!opened) co_return;
+  const Fd parent = *std::move(opened);
+  for (std::string& name : co_await image::list_directory(parent)) {
+    const Fd directory =
+        co_await sys::open_at(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    // One that a step has mounted stays.
+    if (!co_await image::try_lock(directory)) continue;
+    co_await image::remove_tree(engine.loop, parent, std::move(name));
+  }
+}
+
+}  // namespace nacelle::engine
