@@ -72,7 +72,7 @@ def build():
 
 @case
 def build_failure_is_an_error():
-    error = raises(docker.errors.BuildError, lambda: client.images.build(fileobj=io.BytesIO(b"FROM busybox\nRUN exit 4\n")))
+    error = raises(docker.errors.BuildError, lambda: client.images.build(fileobj=io.BytesIO(b"FROM busybox\nRUN exit 4\n"), rm=True, forcerm=True))
     assert "returned a non-zero code: 4" in error.msg, error.msg
 
 
