@@ -1,9 +1,9 @@
 // Images made from a Dockerfile and the files around it, as dockerd's own builder makes them. Every
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
-// taken again where the digest is the same. RUN is a container like any other, COPY and ADD are done
-// by a worker; a stage that nothing asks for is not built.
-// Refuses, by name: what only BuildKit has (secrets, caches and other mounts of RUN, COPY
-// --parents), and ADD from a URL.
+// taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
+// done by a worker; a stage that nothing asks for is not built. Refuses, by name: what only
+// BuildKit has (secrets and agents that are required, COPY --parents and
+// --exclude), and ADD from a URL.
 #pragma once
 
 #include <cstdint>
@@ -54,8 +54,8 @@ class BuildListener {
   ~BuildListener() = default;
 };
 
-// The image's id. `context` is an archive, read to its end. Cancelling it ends the build, and leaves
-// no container, mount or directory; what its finished steps made stays in the cache.
+// The image's id. `context` is an archive, read to its end. Cancelling it ends the build, and
+// leaves no container, mount or directory; what its finished steps made stays in the cache.
 ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd& context,
                                       BuildListener& listener);
 

@@ -28,7 +28,7 @@ namespace nacelle::engine {
 // One stage, as far as it has come.
 struct BuildStage {
   const build::PlannedStage* plan = nullptr;
-  image::ImageRecord record;     // its layers and configuration, on disk but for the documents
+  image::ImageRecord record;        // its layers and configuration, on disk but for the documents
   std::optional<std::string> name;  // of the image it is, as long as nothing was added
   bool has_command = false;
   std::unique_ptr<StageArguments> arguments;
@@ -98,8 +98,7 @@ class Build {
   StageConfig config_of(const BuildStage& stage) const;
   // True: it was, and the stage is where it leads to.
   ring::Task<bool> take_cached(BuildStage& stage, const Step& step);
-  ring::Task<> finish(BuildStage& stage, Step step,
-                      std::optional<image::Images::NewLayer> layer);
+  ring::Task<> finish(BuildStage& stage, Step step, std::optional<image::Images::NewLayer> layer);
   // A writable root on top of the stage's layers; its mounts are gone before it is packed.
   struct Scratch {
     Fd upper, work, root;

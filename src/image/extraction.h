@@ -43,7 +43,8 @@ class Extraction {
   Result<> clear_way(const Fd& directory, const char* name, const codec::tar::Entry& entry,
                      const std::string& path, Existing existing);
   Result<> remove(const Fd& directory, const char* name, int depth);
-  Result<> make(const Fd& directory, const char* name, const codec::tar::Entry& entry, const std::string& path);
+  Result<> make(const Fd& directory, const char* name, const codec::tar::Entry& entry,
+                const std::string& path);
   Result<> make_directory(const Fd& directory, const char* name, const codec::tar::Entry& entry,
                           const std::string& path, Existing existing);
   Result<> make_link(const Fd& directory, const char* name, const codec::tar::Entry& entry,
