@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/text.h"
@@ -181,6 +182,50 @@ ring::Task<Nothing> Server::perform(PoolRequest request, Exchange&) {
   const auto repeated = std::ranges::unique(addresses);
   addresses.erase(repeated.begin(), repeated.end());
   kept.addresses = std::move(addresses);
+  co_return Nothing{};
+}
+
+Result<std::shared_ptr<Process>> Server::find_connectable(const std::string& id) const {
+  TRY(check_id(id));
+  auto process = TRY(find_running(id, ""));
+  if (!process->record.own_network) {
+    return fail(Kind::Unsupported, cat("container ", id, " has no network namespace of its own"));
+  }
+  return process;
+}
+
+ring::Task<ConnectRequest::Reply> Server::perform(ConnectRequest request, Exchange&) {
+  const auto process = co_await find_connectable(request.id);
+  std::vector<Interface>& all = process->record.interfaces;
+  if (contains(all, request.interface.network, &Interface::network)) {
+    co_await fail(Kind::Conflict,
+                  cat("an interface of network ", request.interface.network, " is there"));
+  }
+  for (unsigned number = 0; request.interface.name.empty(); ++number) {
+    std::string name = cat("eth", number);
+    if (!contains(all, name, &Interface::name)) request.interface.name = std::move(name);
+  }
+  Interface became = co_await pool_->add(process->pidfd, std::move(request.interface), all);
+  all.push_back(became);
+  // It may have ended meanwhile, and then its links have gone with it.
+  if (process->is_running()) co_await records_->save(process->record);
+  co_return ConnectRequest::Reply{std::move(became)};
+}
+
+ring::Task<Nothing> Server::perform(DisconnectRequest request, Exchange&) {
+  const auto process = co_await find_connectable(request.id);
+  std::vector<Interface>& all = process->record.interfaces;
+  std::vector<Interface> rest = all;
+  std::erase_if(rest, [&](const Interface& each) { return each.network == request.network; });
+  if (rest.size() == all.size()) {
+    co_await fail(Kind::NotFound, cat("no interface of network ", request.network));
+  }
+  const auto found = std::ranges::find(all, request.network, &Interface::network);
+  const Interface gone = *found;
+  co_await pool_->remove(process->pidfd, gone, std::move(rest));
+  std::erase_if(all, [&](const Interface& each) { return each.network == request.network; });
+  if (process->is_running()) co_await records_->save(process->record);
+  send_event(AddressFreeEvent{gone.network, gone.address});
   co_return Nothing{};
 }
 

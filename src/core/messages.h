@@ -308,6 +308,37 @@ struct ShutdownRequest {
   using Reply = Nothing;
 };
 
+// Gives a running container with a network namespace of its own another interface, which becomes
+// its way out where it has none. The reply: as it became.
+struct ConnectRequest {
+  static constexpr uint8_t code = 15;
+  std::string id;
+  Interface interface;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(id, interface);
+  }
+  struct Reply {
+    Interface interface;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(interface);
+    }
+  };
+};
+
+// Takes the interface to `network` away. Where it was the way out, the next one that leads anywhere
+// takes its place.
+struct DisconnectRequest {
+  static constexpr uint8_t code = 16;
+  std::string id, network;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(id, network);
+  }
+  using Reply = Nothing;
+};
+
 // Events, core -> engine. ------------------------------------------------------------------------
 
 // A process was killed for want of memory; always before its Exited.

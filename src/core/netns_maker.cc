@@ -55,15 +55,6 @@ std::string_view bytes_of(const T& value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
-std::string attribute(uint16_t type, std::string_view value) {
-  nlattr head{};
-  head.nla_type = type;
-  head.nla_len = static_cast<uint16_t>(sizeof head + value.size());
-  std::string bytes(bytes_of(head));
-  bytes += value;
-  bytes.resize(NLA_ALIGN(bytes.size()));
-  return bytes;
-}
 std::string named(std::string_view name) {
   std::string with_end(name);
   with_end += '\0';
@@ -141,6 +132,21 @@ Result<> wait_for_carrier(const Fd& socket, const std::string& name) {
   return fail_errno(errno, "ETHTOOL_GLINK");
 }
 
+// By name, in the namespace the socket is in.
+Result<uint32_t> find_link(NetlinkSocket& socket, const std::string& name) {
+  NetlinkRequest request(RTM_GETLINK, 0, ifinfomsg{});
+  request.put_name(IFLA_IFNAME, name);
+  const sys::NetlinkMessage found = TRY(socket.get(std::move(request), cat("link ", name)));
+  return static_cast<uint32_t>(found.fixed<ifinfomsg>().ifi_index);
+}
+
+bool leads_out(const std::vector<Interface>& interfaces) {
+  for (const Interface& each : interfaces) {
+    if (!each.internal) return true;
+  }
+  return false;
+}
+
 // Routing between links is what a routed network is; written only where it is not so yet.
 Result<> allow_forwarding() {
   constexpr const char* path = "/proc/sys/net/ipv4/ip_forward";
@@ -192,6 +198,39 @@ Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
   return descriptor;
 }
 
+Result<> NetnsMaker::add(const Fd& place, const std::vector<Interface>& interfaces,
+                         const std::vector<Interface>& rest) {
+  NetlinkSocket inside = TRY(NetlinkSocket::open_in(place));
+  const Fd there = TRY(inside.open_namespace());
+  bool has_way_out = leads_out(rest);
+  for (const Interface& each : interfaces) {
+    const bool is_way_out = !each.internal && !has_way_out;
+    has_way_out |= is_way_out;
+    TRY(connect(each, there, inside, 0, is_way_out).context([&] {
+      return cat("interface ", each.name, " of network ", each.network);
+    }));
+  }
+  return {};
+}
+
+Result<> NetnsMaker::remove(const Fd& place, const std::vector<Interface>& interfaces,
+                            const std::vector<Interface>& rest) {
+  NetlinkSocket inside = TRY(NetlinkSocket::open_in(place));
+  for (const Interface& each : interfaces) {
+    const uint32_t index = TRY(find_link(inside, each.name));
+    ifinfomsg link{};
+    link.ifi_index = static_cast<int>(index);
+    // The other end goes with it.
+    TRY(inside.change(NetlinkRequest(RTM_DELLINK, 0, link), "removing a link"));
+  }
+  for (const Interface& each : rest) {
+    if (each.internal) continue;
+    const in_addr gateway = TRY(parse_address(each.gateway, "gateway"));
+    return add_route(inside, TRY(find_link(inside, each.name)), Destination(), &gateway);
+  }
+  return {};
+}
+
 Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, NetlinkSocket& inside,
                              uint32_t index, bool is_way_out) {
   const in_addr address = TRY(parse_address(interface.address, "address"));
@@ -209,13 +248,14 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
   ifinfomsg far{};
   far.ifi_index = static_cast<int>(index);
   std::string peer(bytes_of(far));
-  peer += attribute(IFLA_IFNAME, named(interface.name));
-  peer += attribute(IFLA_ADDRESS, mac);
+  peer += sys::netlink_attribute(IFLA_IFNAME, named(interface.name));
+  peer += sys::netlink_attribute(IFLA_ADDRESS, mac);
   const int there_number = there.get();
-  peer += attribute(IFLA_NET_NS_FD, bytes_of(there_number));
-  if (interface.mtu != 0) peer += attribute(IFLA_MTU, bytes_of(interface.mtu));
-  const std::string info = attribute(IFLA_INFO_KIND, "veth") +
-                           attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer));
+  peer += sys::netlink_attribute(IFLA_NET_NS_FD, bytes_of(there_number));
+  if (interface.mtu != 0) peer += sys::netlink_attribute(IFLA_MTU, bytes_of(interface.mtu));
+  const std::string info =
+      sys::netlink_attribute(IFLA_INFO_KIND, "veth") +
+      sys::netlink_attribute(IFLA_INFO_DATA, sys::netlink_attribute(VETH_INFO_PEER, peer));
   NetlinkRequest pair(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   pair.put_name(IFLA_IFNAME, name).put(IFLA_LINKINFO, info);
   if (interface.mtu != 0) pair.put_number(IFLA_MTU, interface.mtu);
@@ -226,31 +266,66 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
   TRY(set_up(netlink_, host_index));
   TRY(add_address(netlink_, host_index, gateway, 32));
   TRY(add_route(netlink_, host_index, only(address), nullptr));
+  if (index == 0) index = TRY(find_link(inside, interface.name));
   TRY(set_up(inside, index));
   TRY(wait_for_carrier(any_socket_, name));
   TRY(add_address(inside, index, address, interface.prefix_len));
   TRY(add_route(inside, index, only(gateway), nullptr));
   if (is_way_out) TRY(add_route(inside, index, Destination(), &gateway));
-  // Who has no way out still reaches who is in the same network.
-  if (interface.internal && interface.prefix_len < 32) {
+  // Who is in the same network is reached by it, and is told its address, whatever the way out is.
+  if (!is_way_out && interface.prefix_len < 32) {
     TRY(add_route(inside, index, subnet_of(address, interface.prefix_len), &gateway));
   }
   return {};
 }
+
+namespace {
+
+// A request with the namespace it is about, if any; nothing at the end.
+ssize_t receive_request(const Fd& control, std::string& buffer, Fd& place) {
+  iovec part{buffer.data(), buffer.size()};
+  alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = rights;
+  message.msg_controllen = sizeof rights;
+  const ssize_t got = ::recvmsg(control.get(), &message, MSG_CMSG_CLOEXEC);
+  place = Fd();
+  const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    int number = -1;
+    std::memcpy(&number, CMSG_DATA(header), sizeof number);
+    place = Fd(number);
+  }
+  return got;
+}
+
+// A namespace only of who asked for one to be made.
+Result<Fd> perform(NetnsMaker& maker, const MakeRequest& request, const Fd& place) {
+  if (request.task == MakerTask::Make) return maker.make(request.interfaces);
+  if (!place) return fail(Kind::Invalid, "a request about a namespace came without one");
+  TRY(request.task == MakerTask::Add ? maker.add(place, request.interfaces, request.rest)
+                                     : maker.remove(place, request.interfaces, request.rest));
+  return Fd();
+}
+
+}  // namespace
 
 int netns_maker_main() {
   Fd control(control_number);
   Result<NetnsMaker> maker = NetnsMaker::open();
   std::string buffer(maker_packet_bytes_max, '\0');
   for (;;) {
-    const ssize_t got = ::recv(control.get(), buffer.data(), buffer.size(), 0);
+    Fd place;
+    const ssize_t got = receive_request(control, buffer, place);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return 0;
     const auto request = codec::flat::decode<MakeRequest>(
         std::string_view(buffer.data(), static_cast<size_t>(got)), "a request for a namespace");
     Result<Fd> made = !maker     ? std::unexpected(maker.error())
                       : !request ? std::unexpected(request.error())
-                                 : maker->make(request->interfaces);
+                                 : perform(*maker, *request, place);
     MakeReply reply;
     if (!made) reply = {static_cast<uint8_t>(made.error().kind()), made.error().message()};
     const std::string bytes = codec::flat::encode(reply);
@@ -260,7 +335,7 @@ int netns_maker_main() {
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    if (made) {
+    if (made && *made) {
       message.msg_control = rights;
       message.msg_controllen = sizeof rights;
       cmsghdr* header = CMSG_FIRSTHDR(&message);

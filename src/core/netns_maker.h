@@ -12,12 +12,18 @@
 
 namespace nacelle::core {
 
-// One packet each way; a namespace comes with the answer as a descriptor.
+enum class MakerTask : uint8_t {
+  Make,    // a namespace with `interfaces`: it comes with the answer as a descriptor
+  Add,     // `interfaces` to the namespace that comes along (its descriptor, or a pidfd)
+  Remove,  // takes them away again; what is in `rest` stays
+};
+// One packet each way.
 struct MakeRequest {
-  std::vector<Interface> interfaces;
+  MakerTask task = MakerTask::Make;
+  std::vector<Interface> interfaces, rest;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(interfaces);
+    visit(task, interfaces, rest);
   }
 };
 struct MakeReply {
@@ -34,12 +40,18 @@ class NetnsMaker {
  public:
   // In the network namespace the caller is in, which is the host's.
   static Result<NetnsMaker> open();
-  // Leaves the calling process in the host's namespace, whatever happens.
+  // All of them leave the calling process in the host's namespace, whatever happens.
   Result<Fd> make(const std::vector<Interface>& interfaces);
+  // `rest`: what is there already.
+  Result<> add(const Fd& place, const std::vector<Interface>& interfaces,
+               const std::vector<Interface>& rest);
+  Result<> remove(const Fd& place, const std::vector<Interface>& interfaces,
+                  const std::vector<Interface>& rest);
 
  private:
   NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
       : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
+  // `index`: of the new interface; 0: the kernel's choice.
   Result<> connect(const Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
                    uint32_t index, bool is_way_out);
 

@@ -62,8 +62,9 @@ struct NetnsPool::State {
 
   Result<> start_maker();
   void end_maker();
-  Task<Fd> make(std::vector<Interface> interfaces, bool patient);
-  Task<MakerAnswer> ask(std::vector<Interface> interfaces);
+  // `place`: of the namespace that the request is about; none where one is to be made.
+  Task<Fd> make(MakeRequest request, bool patient, const Fd* place = nullptr);
+  Task<MakerAnswer> ask(MakeRequest request, const Fd* place);
   Result<Interface> complete(const Interface& wanted);
   void release(const std::vector<Interface>& interfaces);
   void refill_later(const std::string& name);
@@ -97,12 +98,17 @@ void NetnsPool::State::end_maker() {
 }
 
 // An error of the task means that the maker is of no more use; one in the value is its answer.
-Task<MakerAnswer> NetnsPool::State::ask(std::vector<Interface> interfaces) {
-  const std::string request = codec::flat::encode(MakeRequest{std::move(interfaces)});
-  if (request.size() > maker_packet_bytes_max) {
+Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
+  const std::string bytes = codec::flat::encode(request);
+  if (bytes.size() > maker_packet_bytes_max) {
     co_return MakerAnswer{fail(Kind::Exhausted, "too many network interfaces")};
   }
-  co_await ring::send(loop, control, request);
+  if (place != nullptr) {
+    const Fd* const along[] = {place};
+    co_await ring::send_message(loop, control, bytes, along);
+  } else {
+    co_await ring::send(loop, control, bytes);
+  }
   std::string buffer(maker_packet_bytes_max, '\0');
   ring::Message answer = co_await ring::receive_message(loop, control, buffer, 1);
   if (answer.bytes == 0) co_return fail(Kind::Internal, "the maker of network namespaces ended");
@@ -113,6 +119,7 @@ Task<MakerAnswer> NetnsPool::State::ask(std::vector<Interface> interfaces) {
     const auto kind = std::min(static_cast<Kind>(reply.error_kind), Kind::Internal);
     co_return MakerAnswer{fail(kind, reply.error)};
   }
+  if (request.task != MakerTask::Make) co_return MakerAnswer{Fd()};
   if (answer.descriptors.size() != 1) {
     co_return fail(Kind::Internal, "the maker's answer came without a namespace");
   }
@@ -120,7 +127,7 @@ Task<MakerAnswer> NetnsPool::State::ask(std::vector<Interface> interfaces) {
 }
 
 // A start that waits goes before the pool's own wishes.
-Task<Fd> NetnsPool::State::make(std::vector<Interface> interfaces, bool patient) {
+Task<Fd> NetnsPool::State::make(MakeRequest request, bool patient, const Fd* place) {
   if (!patient) ++waiting;
   Result<> turn;
   while (turn && (busy || (patient && waiting > 0 && !closing))) {
@@ -135,7 +142,7 @@ Task<Fd> NetnsPool::State::make(std::vector<Interface> interfaces, bool patient)
     made = std::unexpected(std::move(there).error());
   } else {
     Result<MakerAnswer> answer = co_await as_result(
-        with_deadline(loop, ask(std::move(interfaces)), maker_patience, "a network namespace"));
+        with_deadline(loop, ask(std::move(request), place), maker_patience, "a network namespace"));
     if (answer) {
       made = std::move(answer->made);
     } else {
@@ -209,7 +216,7 @@ Task<> NetnsPool::State::refill(std::string name) {
       if (!whole) break;
       interfaces = {*std::move(whole)};
     }
-    Result<Fd> made = co_await as_result(make(interfaces, true));
+    Result<Fd> made = co_await as_result(make({.interfaces = interfaces}, true));
     if (made) {
       network.ready.push_back({*std::move(made), std::move(interfaces)});
     } else {
@@ -272,8 +279,9 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
       break;
     }
   }
-  Result<Fd> made = !complete ? Result<Fd>(std::unexpected(complete.error()))
-                              : co_await as_result(state.make(fresh.interfaces, false));
+  Result<Fd> made = !complete
+                        ? Result<Fd>(std::unexpected(complete.error()))
+                        : co_await as_result(state.make({.interfaces = fresh.interfaces}, false));
   if (!made) {
     state.release(fresh.interfaces);
     co_return std::unexpected(std::move(made).error());
@@ -281,6 +289,23 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
   fresh.descriptor = *std::move(made);
   if (network != state.networks.end()) state.refill_later(name);
   co_return fresh;
+}
+
+Task<Interface> NetnsPool::add(const Fd& place, Interface wanted, std::vector<Interface> rest) {
+  Interface whole = co_await state_->complete(wanted);
+  MakeRequest request{.task = MakerTask::Add, .interfaces = {whole}, .rest = std::move(rest)};
+  Result<Fd> added = co_await as_result(state_->make(std::move(request), false, &place));
+  if (!added) {
+    state_->release({whole});
+    co_return std::unexpected(std::move(added).error());
+  }
+  co_return whole;
+}
+
+Task<> NetnsPool::remove(const Fd& place, Interface gone, std::vector<Interface> rest) {
+  MakeRequest request{.task = MakerTask::Remove, .interfaces = {gone}, .rest = std::move(rest)};
+  (void)co_await state_->make(std::move(request), false, &place);
+  state_->release({gone});
 }
 
 void NetnsPool::give_back(ReadyNamespace used) {

@@ -47,6 +47,10 @@ class NetnsPool {
   // From the pool at once if it has one that fits, else made now. Empty: `lo` alone. An interface
   // without an address gets one of its network's pool: Exhausted when there is none left.
   ring::Task<ReadyNamespace> take(std::vector<Interface> interfaces);
+  // One more in a namespace that is in use (a pidfd of somebody inside), which has `rest`; and one
+  // less.
+  ring::Task<Interface> add(const Fd& place, Interface wanted, std::vector<Interface> rest);
+  ring::Task<> remove(const Fd& place, Interface gone, std::vector<Interface> rest);
   // The last descriptor goes; addresses of a pool are free for others.
   void give_back(ReadyNamespace used);
   // After a restart: these are in use, wherever they came from.

@@ -230,6 +230,8 @@ ring::Task<std::string> Server::dispatch(uint8_t code, std::string payload, Exch
     case ParkedRequest::code: return answer<ParkedRequest>(std::move(payload), exchange);
     case UpgradeRequest::code: return answer<UpgradeRequest>(std::move(payload), exchange);
     case CloseInputRequest::code: return answer<CloseInputRequest>(std::move(payload), exchange);
+    case ConnectRequest::code: return answer<ConnectRequest>(std::move(payload), exchange);
+    case DisconnectRequest::code: return answer<DisconnectRequest>(std::move(payload), exchange);
     case ShutdownRequest::code: return answer<ShutdownRequest>(std::move(payload), exchange);
     default: break;
   }

@@ -142,6 +142,9 @@ class Server {
   ring::Task<Nothing> perform(AttachRequest request, Exchange& exchange);
   ring::Task<Nothing> perform(CloseInputRequest request, Exchange& exchange);
   ring::Task<Nothing> perform(PoolRequest request, Exchange& exchange);
+  ring::Task<ConnectRequest::Reply> perform(ConnectRequest request, Exchange& exchange);
+  ring::Task<Nothing> perform(DisconnectRequest request, Exchange& exchange);
+  Result<std::shared_ptr<Process>> find_connectable(const std::string& id) const;
   ring::Task<ListRequest::Reply> perform(ListRequest request, Exchange& exchange);
   ring::Task<Nothing> perform(ShutdownRequest request, Exchange& exchange);
   void end_input(Process& process);

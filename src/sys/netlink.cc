@@ -92,13 +92,18 @@ class AllSignalsBlocked {
 
 }  // namespace
 
-NetlinkRequest& NetlinkRequest::put(uint16_t attribute, std::string_view value) {
+std::string netlink_attribute(uint16_t type, std::string_view value) {
   nlattr head{};
-  head.nla_type = attribute;
+  head.nla_type = type;
   head.nla_len = static_cast<uint16_t>(sizeof head + value.size());
-  bytes_.append(reinterpret_cast<const char*>(&head), sizeof head);
-  bytes_ += value;
-  bytes_.resize(NLA_ALIGN(bytes_.size()));
+  std::string bytes(reinterpret_cast<const char*>(&head), sizeof head);
+  bytes += value;
+  bytes.resize(NLA_ALIGN(bytes.size()));
+  return bytes;
+}
+
+NetlinkRequest& NetlinkRequest::put(uint16_t attribute, std::string_view value) {
+  bytes_ += netlink_attribute(attribute, value);
   return *this;
 }
 
@@ -140,9 +145,9 @@ Result<NetlinkSocket> NetlinkSocket::set_up(Fd socket) {
   return NetlinkSocket(std::move(socket));
 }
 
-Result<NetlinkSocket> NetlinkSocket::open() {
-  Fd socket(::socket(AF_NETLINK, socket_type, NETLINK_ROUTE));
-  if (!socket) return fail_errno(errno, "socket of rtnetlink");
+Result<NetlinkSocket> NetlinkSocket::open(int family) {
+  Fd socket(::socket(AF_NETLINK, socket_type, family));
+  if (!socket) return fail_errno(errno, "socket of netlink");
   return set_up(std::move(socket));
 }
 

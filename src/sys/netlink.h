@@ -77,10 +77,17 @@ inline std::string_view netlink_name(std::string_view value) {
   return value.substr(0, value.find('\0'));
 }
 
+// An attribute by itself, as part of one that holds others (which says so: NLA_F_NESTED).
+std::string netlink_attribute(uint16_t type, std::string_view value);
+template <class Number>
+std::string netlink_attribute_number(uint16_t type, Number number) {
+  return netlink_attribute(type, {reinterpret_cast<const char*>(&number), sizeof number});
+}
+
 class NetlinkSocket {
  public:
-  // In the caller's own network namespace.
-  static Result<NetlinkSocket> open();
+  // In the caller's own network namespace. `family`: another than rtnetlink's.
+  static Result<NetlinkSocket> open(int family = NETLINK_ROUTE);
   // In that of a process (a pidfd), or in one given by a namespace's descriptor. The calling
   // process stays where it is.
   static Result<NetlinkSocket> open_in(const Fd& place);

@@ -29,6 +29,7 @@ constexpr size_t descriptors_max = 16;
 struct Child {
   int program;
   int null;
+  int standard_error;
   int descriptors[descriptors_max];
   size_t count;
   char* const* arguments;
@@ -57,7 +58,8 @@ int run_child(void* argument) {
   const long program = call(SYS_fcntl, child.program, F_DUPFD_CLOEXEC, above);
   if (program < 0) give_up("fcntl", program);
   for (int number = 0; number < first_descriptor; ++number) {
-    const long put = call(SYS_dup3, child.null, number, 0);
+    const int source = number == 2 ? child.standard_error : child.null;
+    const long put = call(SYS_dup3, source, number, 0);
     // dup3 refuses a number that is the right one already; then it only has to stay open.
     if (put == -EINVAL) call(SYS_fcntl, number, F_SETFD, 0);
     if (put < 0 && put != -EINVAL) give_up("dup3", put);
@@ -113,6 +115,8 @@ Result<Fd> spawn(const SpawnOptions& options) {
   Child child{};
   child.program = options.program->get();
   child.null = null.get();
+  child.standard_error =
+      options.standard_error != nullptr ? options.standard_error->get() : child.null;
   for (const Fd* each : options.descriptors) child.descriptors[child.count++] = each->get();
   child.arguments = arguments.data();
   child.environment = environment.data();

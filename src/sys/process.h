@@ -16,6 +16,7 @@ struct SpawnOptions {
   std::vector<std::string> arguments;    // the first is its name
   std::vector<std::string> environment;  // `NAME=value`
   std::vector<const Fd*> descriptors;    // become 3, 4, ...; standard ones are /dev/null
+  const Fd* standard_error = nullptr;    // but this one, where it is given
   uint64_t namespaces = 0;               // CLONE_NEW*
 };
 

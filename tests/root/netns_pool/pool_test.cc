@@ -212,6 +212,56 @@ TEST_F(Pool, wishes_are_made_on_demand) {
   EXPECT_GT(inside(made->descriptor, [] { return static_cast<int>(::if_nametoindex("eth1")); }), 1);
 }
 
+TEST_F(Pool, an_interface_comes_and_goes_while_the_namespace_is_in_use) {
+  const Interface inner{.network = "inner",
+                        .name = "eth1",
+                        .address = "10.9.0.2",
+                        .prefix_len = 24,
+                        .gateway = "10.9.0.1",
+                        .internal = true};
+  const Interface outer{.network = "outer",
+                        .name = "eth2",
+                        .address = "10.8.0.2",
+                        .prefix_len = 24,
+                        .gateway = "10.8.0.1"};
+  auto made = take({});
+  auto other = take({{.network = "outer",
+                      .name = "eth0",
+                      .address = "10.7.0.2",
+                      .prefix_len = 24,
+                      .gateway = "10.7.0.1"}});
+  ASSERT_TRUE(made && other);
+  const Fd listener = listen_in(other->descriptor, 80);
+  const auto has = [&](const char* name) {
+    return inside(made->descriptor, [&] { return static_cast<int>(::if_nametoindex(name)); }) > 0;
+  };
+
+  auto first = loop_->run(pool_->add(made->descriptor, inner, {}));
+  ASSERT_TRUE(first) << first.error().message();
+  EXPECT_EQ(first->mac, "02:42:0a:09:00:02");
+  EXPECT_EQ(try_connect(made->descriptor, "10.7.0.2", 80), ENETUNREACH);  // no way out
+  auto second = loop_->run(pool_->add(made->descriptor, outer, {*first}));
+  ASSERT_TRUE(second) << second.error().message();
+  EXPECT_TRUE(has("eth1") && has("eth2"));
+  EXPECT_EQ(try_connect(made->descriptor, "10.7.0.2", 80), 0);
+  EXPECT_FALSE(loop_->run(pool_->add(made->descriptor, outer, {*first, *second})));  // is there
+
+  const Interface third{.network = "third",
+                        .name = "eth3",
+                        .address = "10.6.0.2",
+                        .prefix_len = 24,
+                        .gateway = "10.6.0.1"};
+  ASSERT_TRUE(loop_->run(pool_->add(made->descriptor, third, {*first, *second})));
+  // The way out goes, and the next one takes its place.
+  ASSERT_TRUE(loop_->run(pool_->remove(made->descriptor, *second, {*first, third})));
+  EXPECT_FALSE(has("eth2"));
+  EXPECT_EQ(try_connect(made->descriptor, "10.7.0.2", 80), 0);
+  ASSERT_TRUE(loop_->run(pool_->remove(made->descriptor, third, {*first})));
+  EXPECT_EQ(try_connect(made->descriptor, "10.7.0.2", 80), ENETUNREACH);
+  EXPECT_FALSE(loop_->run(pool_->remove(made->descriptor, third, {*first})));  // is gone
+  EXPECT_TRUE(take({}));  // the maker is at home and well
+}
+
 TEST_F(Pool, bad_wishes_are_errors_and_leave_nothing) {
   ASSERT_TRUE(pool_->configure(block(2, 0)));
   ASSERT_TRUE(take({}));  // the maker runs
