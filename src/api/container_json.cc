@@ -100,7 +100,7 @@ void write_endpoints(Writer& json, const Container& container) {
   json.end_object();
 }
 
-// Ports that the container or its image names. None is published: networks do not do that yet.
+// Ports that the container or its image names.
 std::vector<std::string_view> exposed_ports(const Container& container) {
   std::vector<std::string_view> ports;
   for (const auto& [port, nothing] : container.config.exposed_ports) ports.push_back(port);
@@ -127,7 +127,20 @@ void write_network_settings(Writer& json, const Container& container) {
   json.member("SandboxKey", pid > 0 ? cat("/proc/", pid, "/ns/net") : std::string());
   json.key("Ports").begin_object();
   if (counts_as_running(container.state.phase) && has_own_network(container)) {
-    for (const std::string_view port : exposed_ports(container)) json.key(port).null();
+    for (const std::string_view port : exposed_ports(container)) {
+      const auto bindings = container.ports.find(std::string(port));
+      json.key(port);
+      if (bindings == container.ports.end()) {
+        json.null();
+        continue;
+      }
+      json.begin_array();
+      for (const engine::PortBinding& each : bindings->second) {
+        json.begin_object().member("HostIp", each.host_ip).member("HostPort", each.host_port);
+        json.end_object();
+      }
+      json.end_array();
+    }
   }
   json.end_object();
   json.member("HairpinMode", false);
@@ -184,8 +197,17 @@ void write_ports(Writer& json, const Container& container) {
     for (const std::string_view text : exposed_ports(container)) {
       const auto port = parse_port(text);
       if (!port) continue;
-      json.begin_object().member("PrivatePort", port->number).member("Type", port->protocol);
-      json.end_object();
+      const auto bindings = container.ports.find(std::string(text));
+      if (bindings == container.ports.end()) {
+        json.begin_object().member("PrivatePort", port->number).member("Type", port->protocol);
+        json.end_object();
+        continue;
+      }
+      for (const engine::PortBinding& each : bindings->second) {
+        json.begin_object().member("IP", each.host_ip).member("PrivatePort", port->number);
+        json.member("PublicPort", parse_number<uint16_t>(each.host_port).value_or(0));
+        json.member("Type", port->protocol).end_object();
+      }
     }
   }
   json.end_array();

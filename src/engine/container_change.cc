@@ -43,6 +43,8 @@ ring::Task<> Containers::State::rename(EntryRef entry, std::string name) {
   names.erase(old);
   names[name] = container.id;
   flush_later(entry);
+  engine.networks->rename(container.id, name);
+  tell_neighbours(*entry);
   fault_point("rename.done");
   publish(*entry, "rename", {{"oldName", cat('/', old)}});
 }

@@ -85,6 +85,13 @@ void Containers::State::take_in(Record record) {
 ring::Task<> Containers::State::recover() {
   core::ListRequest::Reply found = co_await engine.core->call(core::ListRequest{});
   co_await take_up(std::move(found), true);
+  // All that is published is known: what the kernel has of an engine before this one is replaced.
+  const auto networks_changed = [this] { engine.rules->set_networks(engine.networks->list()); };
+  engine.networks->listen(networks_changed);
+  networks_changed();
+  for (const auto& [id, entry] : entries) {
+    if (is_up(entry->container)) (void)refresh_hosts(*entry);
+  }
   recovered = true;
   progress.notify_all();
   auto pool = engine.networks->lease_pool(pool_addresses, pool_ready);
@@ -118,10 +125,12 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
     container.state.pid = process.pid;
     container.cgroup = process.cgroup;
     container.state.oom_killed = container.state.oom_killed || process.oom_killed;
+    entry->attached.clear();
     for (const core::Interface& interface : process.interfaces) {
       for (auto& [name, endpoint] : container.endpoints) {
         const Result<Network> network = engine.networks->find(name);
         if (!network || network->id != interface.network) continue;
+        entry->attached.push_back(name);
         endpoint.network_id = network->id;
         endpoint.ip_address = interface.address;
         endpoint.ip_prefix_len = interface.prefix_len;
@@ -144,6 +153,12 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
       exit_of(entry, ended);
       continue;
     }
+    if (first && !container.ports.empty()) {
+      engine.ports->adopt(container.id, container.ports);
+    } else if (first) {
+      (void)take_ports(*entry);
+    }
+    publish_ports(*entry);
     if (!was_up) save(entry);
     if (first) start_health(entry);
     if (first && !container.host.links.empty()) background.start(take_links(entry));

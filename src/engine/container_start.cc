@@ -3,6 +3,7 @@
 // that dies in between finds the container in core's list.
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <utility>
 
@@ -180,15 +181,18 @@ Result<core::StartRequest> Containers::State::plan_start(Entry& entry, bool trac
   } else {
     request.network = core::NetworkMode::None;
     unsigned index = 0;
+    entry.attached.clear();
     for (auto& [name, endpoint] : container.endpoints) {
       Networks::Joined joined =
           TRY(engine.networks->join(name, container.id, container.name, endpoint, index));
       endpoint = std::move(joined.endpoint);
       if (joined.interface.name.empty()) continue;  // `none`
       ++index;
+      entry.attached.push_back(name);
       request.network = core::NetworkMode::Own;
       request.interfaces.push_back(std::move(joined.interface));
     }
+    TRY(take_ports(entry));
   }
   if (host.ipc_mode.starts_with(container_prefix)) {
     request.joined.emplace_back(new_ipc, host.ipc_mode.substr(container_prefix.size()));
@@ -200,6 +204,11 @@ Result<core::StartRequest> Containers::State::plan_start(Entry& entry, bool trac
 }
 
 void Containers::State::leave_networks(Entry& entry) {
+  if (!entry.container.ports.empty()) {
+    engine.rules->withdraw(entry.container.id);
+    engine.ports->release(entry.container.id);
+    entry.container.ports.clear();
+  }
   for (auto& [name, endpoint] : entry.container.endpoints) {
     engine.networks->leave(name, entry.container.id);
     // What was asked for stays; what there was goes.
@@ -211,6 +220,7 @@ void Containers::State::leave_networks(Entry& entry) {
     endpoint.global_ipv6_address.clear();
     endpoint.global_ipv6_prefix_len = 0;
   }
+  tell_neighbours(entry);
 }
 
 Result<> Containers::State::write_hosts(Entry& entry) {
@@ -240,7 +250,8 @@ Result<> Containers::State::write_hosts(Entry& entry) {
     }
   }
   const std::string text =
-      hosts_file(request_of(container), hostname, addresses, engine.networks->default_gateway());
+      hosts_file(request_of(container), hostname, addresses, engine.networks->default_gateway()) +
+      neighbours_text(container);
   const Fd place = TRY(open_directory(entry));
   // As a rule it is what create has written; one that was truncated goes to the disk when closed.
   const auto known = sys::read_file_at(place.get(), "hosts", text.size() + 1);
@@ -280,6 +291,10 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   if (!entry->compiled) co_await compile(entry, request_of(container), &mount);
   core::StartRequest request = co_await plan_start(*entry, trace != nullptr);
   fault_point("start.networks");
+  // Fails closed: without its rules a network keeps nobody apart.
+  if (request.network == core::NetworkMode::Own && !engine.rules->is_settled()) {
+    co_await engine.rules->settle();
+  }
   co_await write_hosts(*entry);
   const Fd place = co_await open_directory(*entry);
   // Output waits for those who have attached before the start.
@@ -312,6 +327,14 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   reached("reply");
   entry->start_over.notify_all();
   if (entry->early_exit) exit_of(entry, *std::exchange(entry->early_exit, std::nullopt));
+  if (container.ports.empty()) co_return;
+  const Result<> published = co_await ring::as_result(engine.rules->settle());
+  if (published || !is_up(container)) co_return;
+  core::SignalRequest kill;
+  kill.id = container.id;
+  kill.signal = SIGKILL;
+  (void)co_await ring::as_result(engine.core->call(std::move(kill)));
+  co_await Result<>(published);
 }
 
 void Containers::State::started(const EntryRef& entry, const core::StartRequest::Reply& reply) {
@@ -342,6 +365,8 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
   // An address of core's pool is known only now.
   if (learned) (void)write_hosts(*entry);
   tell_linked(*entry);
+  tell_neighbours(*entry);
+  publish_ports(*entry);
   for (const auto& [name, endpoint] : container.endpoints) {
     if (endpoint.network_id.empty()) continue;
     engine.events->publish("network", "connect", endpoint.network_id,

@@ -86,6 +86,8 @@ struct Entry {
   std::vector<Link> links;
   std::vector<std::weak_ptr<Entry>> linked_from;  // whose hosts file has our address
   bool had_execs = false;
+  // The networks it has interfaces of, in core's order: the first that leads out is its way out.
+  std::vector<std::string> attached;
   RestartBackoff backoff;
   ring::Notice health_stop;
   bool dirty = false;    // the record is not known to be on disk
@@ -199,6 +201,19 @@ struct Containers::State {
   // Address and names of each, for the hosts file.
   std::vector<std::pair<std::string, std::string>> linked_addresses(const Entry& entry) const;
   void tell_linked(const Entry& entry);  // it may have another address now
+  // container_network.cc
+  Result<> take_ports(Entry& entry);  // of the host, before the start
+  void publish_ports(Entry& entry);   // once its addresses are known
+  // The part of /etc/hosts with the names of those it shares networks with.
+  std::string neighbours_text(const Container& container) const;
+  // It has come or gone, or has another name: /etc/hosts of those that run on its networks, itself
+  // among them.
+  void tell_neighbours(const Entry& entry);
+  Result<> refresh_hosts(Entry& entry);
+  ring::Task<> connect_running(EntryRef entry, Network network, Endpoint wish, Turn turn);
+  ring::Task<> disconnect_running(EntryRef entry, Network network, Turn turn);
+  ring::Task<> move_ports(EntryRef entry);
+  std::optional<Network> way_out_of(const Entry& entry) const;
 
   // container_exit.cc
   void exited(const core::ExitedEvent& event);

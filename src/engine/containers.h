@@ -37,6 +37,7 @@ struct Container {
   ContainerConfig config;
   HostConfig host;
   std::map<std::string, Endpoint> endpoints;  // by network name
+  PortMap ports;                              // as they are published while it runs
   std::vector<MountPoint> mounts;
   ContainerState state;
   int restart_count = 0;
@@ -117,7 +118,7 @@ class Containers {
   ring::Task<> pause(std::string text);
   ring::Task<> unpause(std::string text);
   ring::Task<> rename(std::string text, std::string name);
-  // container_network.cc. Of a container that does not run; Unsupported for one that does.
+  // container_network.cc. Of a container that runs or not.
   ring::Task<> connect_network(std::string text, std::string network, Endpoint endpoint);
   ring::Task<> disconnect_network(std::string text, std::string network, bool force);
   ring::Task<> remove(std::string text, bool force, bool volumes, bool link);

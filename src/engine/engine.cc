@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/text.h"
@@ -107,6 +108,8 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   engine->volumes = co_await Volumes::open(loop, chosen.data_root, *engine->events);
   engine->networks =
       co_await Networks::open(loop, chosen.data_root, *engine->events, chosen.default_subnet);
+  engine->rules = std::make_unique<PacketRules>(loop);
+  engine->ports = std::make_unique<HostPorts>();
   engine->specs = co_await SpecBuilder::open(cat(chosen.run_directory, "/compiled"));
   engine->containers = co_await Containers::open(*engine);
   core::ClientOptions core;
@@ -143,7 +146,13 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
 
 ring::Task<> close_engine(Engine& engine) {
   engine.background->cancel();
+  const bool nothing_runs =
+      engine.containers &&
+      std::ranges::none_of(engine.containers->all(), [](const Container* each) {
+        return is_up(*each) || each->state.phase == Phase::Restarting;
+      });
   if (engine.containers) co_await engine.containers->close();
+  if (engine.rules) co_await engine.rules->close(nothing_runs);
   co_await engine.background->join();
   if (engine.core) co_await engine.core->close();
 }

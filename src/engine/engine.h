@@ -9,8 +9,10 @@
 #include "core/client.h"
 #include "engine/containers.h"
 #include "engine/events.h"
+#include "engine/host_ports.h"
 #include "engine/model.h"
 #include "engine/networks.h"
+#include "engine/packet_rules.h"
 #include "engine/spec_builder.h"
 #include "engine/stats.h"
 #include "engine/volumes.h"
@@ -44,6 +46,8 @@ struct Engine {
   std::unique_ptr<image::Images> images;
   std::unique_ptr<Volumes> volumes;
   std::unique_ptr<Networks> networks;
+  std::unique_ptr<PacketRules> rules;
+  std::unique_ptr<HostPorts> ports;
   std::unique_ptr<SpecBuilder> specs;
   std::unique_ptr<core::Client> core;
   std::unique_ptr<Containers> containers;

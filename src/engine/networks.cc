@@ -275,6 +275,7 @@ struct Networks::State {
   State(Events& events_in) : events(events_in) {}
 
   Events& events;
+  std::function<void()> changed = [] {};
   Fd directory;
   std::map<std::string, NetworkEntry> entries;  // by id
 
@@ -443,6 +444,8 @@ Result<std::unique_ptr<Networks>> Networks::open(ring::Loop&, std::string data_r
   return std::unique_ptr<Networks>(new Networks(std::move(state)));
 }
 
+void Networks::listen(std::function<void()> changed) { state_->changed = std::move(changed); }
+
 std::vector<Network> Networks::list() const {
   std::vector<Network> all;
   for (const auto& [id, entry] : state_->entries) all.push_back(entry.network);
@@ -548,6 +551,7 @@ Result<Network> Networks::create(NetworkCreateRequest request) {
     return std::unexpected(std::move(kept).error());
   }
   state_->tell(entry, "create");
+  state_->changed();
   return entry.network;
 }
 
@@ -577,6 +581,7 @@ Result<> Networks::remove(const std::string& text) {
   if (!gone && gone.error().error_number() != ENOENT) return gone;
   state_->tell(entry, "destroy");
   state_->entries.erase(std::string(entry.network.id));
+  state_->changed();
   return {};
 }
 
@@ -745,6 +750,19 @@ void Networks::leave(const std::string& network, const std::string& container) {
   if (pool != nullptr && !entry.leased.contains(address->number)) pool->free(address->number);
   state_->tell(entry, "disconnect", container);
   entry.members.erase(member);
+}
+
+void Networks::rename(const std::string& container, const std::string& name) {
+  for (auto& [id, entry] : state_->entries) {
+    const auto found = entry.members.find(container);
+    if (found == entry.members.end()) continue;
+    NetworkMember& member = found->second;
+    // An alias may be the same word, and stays.
+    if (auto& names = member.endpoint.dns_names; !names.empty() && names.front() == member.name) {
+      names.front() = name;
+    }
+    member.name = name;
+  }
 }
 
 core::PoolRequest Networks::lease_pool(unsigned addresses, unsigned ready) {

@@ -78,6 +78,8 @@ class Networks {
   static Result<std::unique_ptr<Networks>> open(ring::Loop& loop, std::string data_root,
                                                 Events& events, std::string default_subnet = {});
   ~Networks();
+  // Told whenever a network has been made or removed.
+  void listen(std::function<void()> changed);
 
   std::vector<Network> list() const;
   // By id, name, or the beginning of an id. NotFound `network x not found`.
@@ -104,6 +106,8 @@ class Networks {
   void join_done(const std::string& network, const std::string& container,
                  const core::Interface& became);
   void leave(const std::string& network, const std::string& container);
+  // It has another name everywhere.
+  void rename(const std::string& container, const std::string& name);
 
   // Addresses for core's pool of `bridge`; each is reserved until address_free(). What an engine
   // before this one had leased, and no container is known to have, comes first: core passes over

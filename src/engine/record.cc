@@ -91,6 +91,7 @@ struct Fields {
     v("EmptyMaskedPaths", empty.masked_paths);
     v("EmptyReadonlyPaths", empty.readonly_paths);
     v("Endpoints", container.endpoints);
+    v("Ports", container.ports);
     v("Mounts", mounts);
     v("State", state);
     v("RestartCount", container.restart_count);

@@ -16,6 +16,10 @@ constexpr std::string_view hosts_of_everyone =
     "ff02::1\tip6-allnodes\n"
     "ff02::2\tip6-allrouters\n";
 
+constexpr std::string_view neighbours_begin =
+    "# Containers of the same networks; kept up to date as they come and go.\n";
+constexpr std::string_view neighbours_end = "# The end of them.\n";
+
 // Of the host's file, what counts.
 struct Resolver {
   std::vector<std::string> servers, search, options;
@@ -60,6 +64,21 @@ std::string line_of(std::string_view keyword, const std::vector<std::string>& wo
 }
 
 }  // namespace
+
+std::string neighbours_section(std::string_view lines) {
+  if (lines.empty()) return {};
+  return cat(neighbours_begin, lines, neighbours_end);
+}
+
+std::string replace_neighbours(std::string hosts, std::string_view section) {
+  const size_t begin = hosts.find(neighbours_begin);
+  const size_t end = hosts.find(neighbours_end, begin == std::string::npos ? 0 : begin);
+  if (begin != std::string::npos && end != std::string::npos) {
+    return hosts.replace(begin, end + neighbours_end.size() - begin, section);
+  }
+  if (!hosts.empty() && !hosts.ends_with('\n')) hosts += '\n';
+  return hosts += section;
+}
 
 std::string hosts_file(const CreateRequest& request, const std::string& hostname,
                        const std::vector<std::pair<std::string, std::string>>& address_and_names,

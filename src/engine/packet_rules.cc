@@ -1,0 +1,352 @@
+#include "engine/packet_rules.h"
+
+#include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+
+#include "base/text.h"
+#include "engine/addresses.h"
+#include "ring/ops.h"
+#include "sys/file.h"
+#include "sys/netlink.h"
+#include "sys/process.h"
+
+namespace nacelle::engine {
+namespace {
+
+constexpr std::chrono::seconds nft_patience{20};
+constexpr size_t nft_words_max = 4096;
+constexpr std::array nft_places = {"/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft",
+                                   "/usr/bin/nft"};
+
+// An address of every kind there is: what has no other is `published`, what has one `published_at`.
+constexpr std::string_view any_address = "0.0.0.0";
+
+// Protocols go by number: names would be looked up in a file that may not be there.
+//   within        pairs of subnets whose members may talk to each other: a network with itself
+//   networks      every subnet; what goes there otherwise has been published, or is dropped
+//   internal      subnets that have no way out, and none in
+//   masqueraded   subnets whose packets leave the machine under the machine's own address
+//   hairpin       containers that have published something, each with itself: it must not see its
+//                 own address as the sender
+// Host ends of containers' interfaces are called nv and twelve digits (core/netns_maker.cc). A
+// packet from one must come from an address that is routed there.
+constexpr std::string_view table_text = R"(
+table ip nacelle {
+  set within { type ipv4_addr . ipv4_addr; flags interval; }
+  set networks { type ipv4_addr; flags interval; }
+  set internal { type ipv4_addr; flags interval; }
+  set masqueraded { type ipv4_addr; flags interval; }
+  set hairpin { type ipv4_addr . ipv4_addr; }
+  map published { type inet_proto . inet_service : ipv4_addr . inet_service; }
+  map published_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+  chain arriving {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+    iifname "nv*" fib saddr . iif oif missing drop
+  }
+  chain translate {
+    dnat ip to ip daddr . meta l4proto . th dport map @published_at
+    fib daddr type local dnat ip to meta l4proto . th dport map @published
+  }
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    meta l4proto { 6, 17, 132 } jump translate
+  }
+  chain output {
+    type nat hook output priority -100; policy accept;
+    meta l4proto { 6, 17, 132 } jump translate
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    ip saddr . ip daddr @within accept
+    ip saddr @internal drop
+    ip daddr @internal drop
+    ct status dnat accept
+    ip daddr @networks drop
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr . ip daddr @hairpin masquerade
+    ip saddr 127.0.0.0/8 oifname "nv*" masquerade
+    ip saddr @masqueraded ip daddr != @networks masquerade
+  }
+}
+table ip6 nacelle {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "nv*" drop
+    oifname "nv*" drop
+  }
+}
+)";
+// Deleting what is not there is an error, making what is there is none.
+constexpr std::string_view no_table_text =
+    "table ip nacelle\ndelete table ip nacelle\ntable ip6 nacelle\ndelete table ip6 nacelle\n";
+
+bool is_on(const Network& network, const std::string& option) {
+  const auto found = network.options.find(option);
+  return found == network.options.end() || found->second == "true" || found->second == "1";
+}
+
+std::string protocol_number(std::string_view key) {
+  const std::string_view name = key.substr(std::min(key.find('/'), key.size()));
+  return name == "/udp" ? "17" : name == "/sctp" ? "132" : "6";
+}
+
+// `add element ip nacelle networks { a, b }`, a line per set.
+template <class Elements>
+std::string lines_of(std::string_view verb, const Elements& elements) {
+  std::string text, last;
+  for (const auto& [set, element] : elements) {
+    if (set != last) {
+      text += cat(last.empty() ? "" : " }\n", verb, " element ip nacelle ", set, " { ");
+    } else {
+      text += ", ";
+    }
+    text += element;
+    last = set;
+  }
+  if (!last.empty()) text += " }\n";
+  return text;
+}
+
+Result<Fd> find_nft() {
+  for (const char* place : nft_places) {
+    if (auto program = sys::open_at(sys::working_directory, place, O_PATH)) return program;
+  }
+  return fail(Kind::Unavailable, "nft is not there: networks need it (Debian's package nftables)");
+}
+
+Result<Fd> memory_file(const char* name, std::string_view text) {
+  Fd file(::memfd_create(name, MFD_CLOEXEC));
+  if (!file) return fail_errno(errno, "memfd_create");
+  if (!text.empty()) TRY(sys::write_all(file, text, name));
+  return file;
+}
+
+// UDP has no connections, but the kernel remembers where what went, and goes on so for as long as
+// somebody sends: with a port that now leads elsewhere, it has to forget. By Linux 6.11; before,
+// such a flow ends when it has been quiet for half a minute or two.
+Result<> forget_udp_flows(uint16_t port) {
+  constexpr uint32_t by_protocol = 1u << 3, by_port_to = 1u << 5;  // CTA_FILTER_F_CTA_PROTO_*
+  constexpr uint8_t udp = IPPROTO_UDP;
+  const uint16_t port_to = htons(port);
+  const nfgenmsg fixed{.nfgen_family = AF_INET, .version = 1, .res_id = 0};
+  const auto type = static_cast<uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE);
+  sys::NetlinkRequest request(type, 0, fixed);
+  const std::string which = sys::netlink_attribute_number(CTA_PROTO_NUM, udp) +
+                            sys::netlink_attribute_number(CTA_PROTO_DST_PORT, port_to);
+  request.put(CTA_TUPLE_ORIG | NLA_F_NESTED,
+              sys::netlink_attribute(CTA_TUPLE_PROTO | NLA_F_NESTED, which));
+  request.put(CTA_FILTER | NLA_F_NESTED,
+              sys::netlink_attribute_number(CTA_FILTER_ORIG_FLAGS, by_protocol | by_port_to));
+  sys::NetlinkSocket socket = TRY(sys::NetlinkSocket::open(NETLINK_NETFILTER));
+  return socket.change(std::move(request), "forgetting flows");
+}
+
+// Of the ports that have come or gone.
+void forget_flows(const RuleElements& before, const RuleElements& now) {
+  std::vector<RuleElements::value_type> changed;
+  std::ranges::set_symmetric_difference(before, now, std::back_inserter(changed));
+  std::set<uint16_t> ports;
+  for (const auto& [set, element] : changed) {
+    std::string_view rest = element;  // "17 . 53 : ..." or "192.0.2.1 . 17 . 53 : ..."
+    if (set == "published_at") rest.remove_prefix(std::min(rest.find(" . ") + 3, rest.size()));
+    if (!set.starts_with("published") || !rest.starts_with("17 . ")) continue;
+    rest.remove_prefix(5);
+    ports.insert(parse_number<uint16_t>(take_until(rest, ' ')).value_or(0));
+  }
+  for (const uint16_t port : ports) {
+    if (!forget_udp_flows(port)) break;
+  }
+}
+
+}  // namespace
+
+// Values -----------------------------------------------------------------------------------------
+
+RuleElements elements_of_networks(const std::vector<Network>& networks) {
+  RuleElements elements;
+  for (const Network& network : networks) {
+    std::vector<std::string> subnets;
+    for (const IpamPool& pool : network.pools) {
+      const auto subnet = parse_prefix(pool.subnet);
+      if (subnet && !subnet->base.v6) {
+        subnets.push_back(cat(subnet->first().text(), '/', subnet->length));
+      }
+    }
+    for (const std::string& subnet : subnets) {
+      elements.emplace("networks", subnet);
+      if (network.internal) {
+        elements.emplace("internal", subnet);
+      } else if (is_on(network, "com.docker.network.bridge.enable_ip_masquerade")) {
+        elements.emplace("masqueraded", subnet);
+      }
+      if (!is_on(network, "com.docker.network.bridge.enable_icc")) continue;
+      for (const std::string& other : subnets) {
+        elements.emplace("within", cat(subnet, " . ", other));
+      }
+    }
+  }
+  return elements;
+}
+
+RuleElements elements_of_ports(const std::string& address, const PortMap& ports) {
+  RuleElements elements;
+  for (const auto& [key, bindings] : ports) {
+    const std::string protocol = protocol_number(key);
+    const std::string target = cat(address, " . ", std::string_view(key).substr(0, key.find('/')));
+    for (const PortBinding& binding : bindings) {
+      const std::string from = cat(protocol, " . ", binding.host_port);
+      if (binding.host_ip == any_address) {
+        elements.emplace("published", cat(from, " : ", target));
+      } else {
+        elements.emplace("published_at", cat(binding.host_ip, " . ", from, " : ", target));
+      }
+    }
+  }
+  if (!elements.empty()) elements.emplace("hairpin", cat(address, " . ", address));
+  return elements;
+}
+
+std::string batch_of_all(const RuleElements& wanted) {
+  return cat(no_table_text, table_text, lines_of("add", wanted));
+}
+
+std::string batch_of_difference(const RuleElements& known, const RuleElements& wanted) {
+  std::vector<RuleElements::value_type> gone, come;
+  std::ranges::set_difference(known, wanted, std::back_inserter(gone));
+  std::ranges::set_difference(wanted, known, std::back_inserter(come));
+  return cat(lines_of("delete", gone), lines_of("add", come));
+}
+
+// The kernel -------------------------------------------------------------------------------------
+
+PacketRules::PacketRules(ring::Loop& loop) : loop_(loop), background_(loop, [](const Error&) {}) {}
+
+void PacketRules::set_networks(const std::vector<Network>& networks) {
+  begun_ = true;
+  networks_ = elements_of_networks(networks);
+  ask();
+}
+
+void PacketRules::publish(const std::string& container, const std::string& address,
+                          const PortMap& ports) {
+  RuleElements elements = elements_of_ports(address, ports);
+  if (elements.empty()) return;
+  published_[container] = std::move(elements);
+  ask();
+}
+
+void PacketRules::withdraw(const std::string& container) {
+  if (published_.erase(container) > 0) ask();
+}
+
+void PacketRules::ask() {
+  ++asked_;
+  if (!begun_ || std::exchange(telling_, true)) return;
+  background_.start(tell_kernel());
+}
+
+ring::Task<> PacketRules::settle() {
+  if (error_ && told_ == asked_) ask();
+  const uint64_t goal = asked_;
+  while (told_ < goal) co_await told_notice_.wait();
+  if (error_) co_await std::unexpected(*error_);
+}
+
+ring::Task<> PacketRules::tell_kernel() {
+  while (told_ < asked_) {
+    const uint64_t goal = asked_;
+    RuleElements wanted = networks_;
+    for (const auto& [container, elements] : published_) {
+      wanted.insert(elements.begin(), elements.end());
+    }
+    Result<> told;
+    if (!known_ || *known_ != wanted) {
+      if (known_) told = co_await ring::as_result(run_nft(batch_of_difference(*known_, wanted)));
+      if (!known_ || !told) told = co_await ring::as_result(run_nft(batch_of_all(wanted)));
+    }
+    if (told) forget_flows(known_.value_or(RuleElements()), wanted);
+    known_.reset();
+    error_.reset();
+    if (told) {
+      known_ = std::move(wanted);
+    } else {
+      error_ = told.error();
+    }
+    told_ = goal;
+    told_notice_.notify_all();
+    if (!told && told.error().kind() == Kind::Cancelled) break;
+  }
+  telling_ = false;
+}
+
+ring::Task<> PacketRules::run_nft(std::string batch) {
+  const Fd program = co_await find_nft();
+  const Fd input = co_await memory_file("nacelle-rules", batch);
+  const Fd words = co_await memory_file("nacelle-nft-words", "");
+  sys::SpawnOptions options;
+  options.program = &program;
+  options.arguments = {"nft", "-f", "/proc/self/fd/3"};
+  options.descriptors = {&input};
+  options.standard_error = &words;
+  const Fd process = co_await sys::spawn(options);
+  const Result<int> status = co_await ring::as_result(
+      ring::with_deadline(loop_, ring::wait_process(loop_, process), nft_patience, "nft"));
+  if (!status) {
+    (void)sys::kill_process(process, SIGKILL);
+    (void)sys::reap(process);
+  }
+  if (co_await Result<int>(status) == 0) co_return;
+  std::string said(nft_words_max, '\0');
+  const ssize_t length = ::pread(words.get(), said.data(), said.size(), 0);
+  said.resize(length > 0 ? static_cast<size_t>(length) : 0);
+  std::ranges::replace(said, '\n', ' ');
+  co_await fail(Kind::Internal,
+                cat("telling the kernel who may send packets to whom: nft: ", said));
+}
+
+ring::Task<> PacketRules::close(bool nothing_runs) {
+  background_.cancel();
+  co_await background_.join();
+  // Without containers there is nothing to be kept apart.
+  if (nothing_runs && known_) {
+    (void)co_await ring::as_result(run_nft(std::string(no_table_text)));
+  }
+}
+
+Result<> allow_loopback_source(const std::string& address) {
+  in_addr to{};
+  if (::inet_pton(AF_INET, address.c_str(), &to) != 1) {
+    return fail(Kind::Invalid, cat("address '", address, "'"));
+  }
+  sys::NetlinkSocket socket = TRY(sys::NetlinkSocket::open());
+  rtmsg fixed{};
+  fixed.rtm_family = AF_INET;
+  fixed.rtm_dst_len = 32;
+  sys::NetlinkRequest request(RTM_GETROUTE, 0, fixed);
+  request.put_number(RTA_DST, to);
+  const sys::NetlinkMessage route =
+      TRY(socket.get(std::move(request), cat("the route to ", address)));
+  const auto index = sys::netlink_number<uint32_t>(route.attribute(sizeof fixed, RTA_OIF));
+  char name[IF_NAMESIZE] = {};
+  if (::if_indextoname(index, name) == nullptr) return fail_errno(errno, "if_indextoname");
+  const std::string path = cat("/proc/sys/net/ipv4/conf/", name, "/route_localnet");
+  return sys::write_file_at(sys::working_directory, path.c_str(), "1");
+}
+
+}  // namespace nacelle::engine
