@@ -236,6 +236,12 @@ void Containers::State::tell_neighbours(const Entry& entry) {
     if (!other || !is_up(other->container)) continue;
     (void)refresh_hosts(*other);
   }
+  // Those who share a network namespace with one of them have a copy of its file.
+  for (const auto& [id, other] : entries) {
+    std::string_view mode = other->container.host.network_mode;
+    if (who.empty() || take_until(mode, ':') != "container" || !is_up(other->container)) continue;
+    if (who.contains(std::string(mode))) (void)write_hosts(*other);
+  }
 }
 
 // What its own programs have written into the file stays.
