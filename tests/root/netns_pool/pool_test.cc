@@ -47,6 +47,9 @@ int try_connect(const Fd& from, const std::string& address, uint16_t port) {
     const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const timeval patience{.tv_sec = 2, .tv_usec = 0};
     ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    // Gone when it is closed: who waits for a peer that is no more keeps its namespace.
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(port)};
     ::inet_pton(AF_INET, address.c_str(), &to.sin_addr);
     return ::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0 ? 0 : errno;
