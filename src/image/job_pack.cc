@@ -480,7 +480,10 @@ class Packer {
 Result<PackRequest::Reply> pack(const PackRequest& request, const Fd& root, const Fd& output,
                                 Asker& asker) {
   fault_point("pack.begin");
-  const auto stream = TRY(StreamOutput::open(output, request.compression));
+  // Somebody waits for a diff, at each step of a build: a tenth more bytes in a third of the time.
+  const bool is_diff = request.form == PackRequest::Form::Diff;
+  const int level = is_diff && request.compression == codec::Compression::Gzip ? 1 : 0;
+  const auto stream = TRY(StreamOutput::open(output, request.compression, level));
   const auto packer = std::make_unique<Packer>(request, *stream, asker);  // 64 KiB of buffers
   PackRequest::Reply reply;
   reply.entries = TRY(packer->pack(root));

@@ -82,8 +82,9 @@ size_t piece_bytes(Compression compression) {
   return plain_piece_bytes;
 }
 
-Result<> compress_whole(Compression compression, std::string_view input, std::string& output) {
-  auto compressor = TRY(codec::Compressor::make(compression));
+Result<> compress_whole(Compression compression, int level, std::string_view input,
+                        std::string& output) {
+  auto compressor = TRY(codec::Compressor::make(compression, level));
   // What does not compress grows by a few bytes per 16 KiB and a header.
   output.resize(input.size() + input.size() / 64 + 1024);
   size_t used = 0;
@@ -101,12 +102,12 @@ Result<> compress_whole(Compression compression, std::string_view input, std::st
 
 }  // namespace
 
-StreamOutput::StreamOutput(const Fd& output, Compression compression)
-    : output_(&output), compression_(compression) {}
+StreamOutput::StreamOutput(const Fd& output, Compression compression, int level)
+    : output_(&output), compression_(compression), level_(level) {}
 
-Result<std::unique_ptr<StreamOutput>> StreamOutput::open(const Fd& output,
-                                                         Compression compression) {
-  std::unique_ptr<StreamOutput> self(new StreamOutput(output, compression));
+Result<std::unique_ptr<StreamOutput>> StreamOutput::open(const Fd& output, Compression compression,
+                                                         int level) {
+  std::unique_ptr<StreamOutput> self(new StreamOutput(output, compression, level));
   self->at(0).input.resize(piece_bytes(compression));
   if (compression == Compression::None) return self;
   self->start_threads();
@@ -135,8 +136,8 @@ StreamOutput::~StreamOutput() {
 }
 
 void StreamOutput::make(Piece& piece) const {
-  piece.made = compress_whole(compression_, std::string_view(piece.input).substr(0, piece.used),
-                              piece.output);
+  piece.made = compress_whole(compression_, level_,
+                              std::string_view(piece.input).substr(0, piece.used), piece.output);
 }
 
 void* StreamOutput::compress_pieces(void* self) {

@@ -70,9 +70,9 @@ class StreamOutput {
     uint64_t archive_bytes = 0;
   };
 
-  // `output` is borrowed.
+  // `output` is borrowed. `level`: codec::Compressor's.
   static Result<std::unique_ptr<StreamOutput>> open(const Fd& output,
-                                                    codec::Compression compression);
+                                                    codec::Compression compression, int level = 0);
   ~StreamOutput();
   StreamOutput(StreamOutput&&) = delete;
 
@@ -92,7 +92,7 @@ class StreamOutput {
   static constexpr size_t threads_max = 2;
   static constexpr size_t pieces = threads_max + 2;  // one being filled, one being written
 
-  StreamOutput(const Fd& output, codec::Compression compression);
+  StreamOutput(const Fd& output, codec::Compression compression, int level);
   void start_threads();
   static void* compress_pieces(void* self);
   void make(Piece& piece) const;
@@ -102,6 +102,7 @@ class StreamOutput {
 
   const Fd* output_;
   codec::Compression compression_;
+  int level_;
   codec::Hasher blob_hasher_, diff_hasher_;
   Totals totals_;
   std::array<Piece, pieces> pieces_;
