@@ -63,9 +63,10 @@ Result<> check_command(const std::vector<std::string>& words) {
   return {};
 }
 
-Result<> check_environment(const std::vector<std::string>& env) {
+// A variable without a name is passed on by an exec, as dockerd does, and refused by a create.
+Result<> check_environment(const std::vector<std::string>& env, bool needs_names) {
   for (const std::string_view entry : env) {
-    if (entry.empty() || entry.starts_with('=') || entry.contains('\0') ||
+    if (entry.empty() || (needs_names && entry.starts_with('=')) || entry.contains('\0') ||
         entry.substr(0, entry.find('=')).contains('\n')) {
       return invalid(cat("invalid environment variable: ", entry));
     }
@@ -79,7 +80,7 @@ Result<> check_config(const ContainerConfig& config) {
                        "' is invalid, it needs to be an absolute path"));
   }
   if (!config.stop_signal.empty()) TRY(parse_signal(config.stop_signal));
-  TRY(check_environment(config.env));
+  TRY(check_environment(config.env, /*needs_names=*/true));
   TRY(check_command(config.entrypoint.words));
   TRY(check_command(config.cmd.words));
   if (config.healthcheck) TRY(check_health(*config.healthcheck));
@@ -603,7 +604,7 @@ Result<> check_request(const CreateRequest& request) {
 Result<> check_exec(const ExecConfig& config) {
   if (config.cmd.empty()) return invalid("No exec command specified");
   TRY(check_command(config.cmd));
-  TRY(check_environment(config.env));
+  TRY(check_environment(config.env, /*needs_names=*/false));
   if (!is_plain_text(config.working_dir)) return invalid("control characters are not allowed");
   return {};
 }

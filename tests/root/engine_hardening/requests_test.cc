@@ -90,7 +90,6 @@ TEST_F(Requests, of_execs_with_odd_bytes_are_refused) {
   for (const std::string_view members : {
            R"("Cmd":["echo","a\u0000b"])",
            R"("Cmd":["echo"],"Env":["A=1\u0000B=2"])",
-           R"("Cmd":["echo"],"Env":["=1"])",
            R"("Cmd":["echo"],"Env":["A\nB=1"])",
            R"("Cmd":["echo"],"WorkingDir":"/a\u0000b")",
            R"("Cmd":["echo"],"WorkingDir":"/a\nb")",
