@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "engine/addresses.h"
 #include "engine/container_state.h"
 #include "engine/container_text.h"
 #include "engine/host_path.h"
@@ -211,7 +212,9 @@ void Containers::State::leave_networks(Entry& entry) {
   }
   for (auto& [name, endpoint] : entry.container.endpoints) {
     engine.networks->leave(name, entry.container.id);
-    // What was asked for stays; what there was goes.
+    // What was asked for stays; what there was goes. A MAC made from the address goes with it.
+    const auto address = parse_address(endpoint.ip_address);
+    if (address && endpoint.mac_address == mac_of(*address)) endpoint.mac_address.clear();
     endpoint.endpoint_id.clear();
     endpoint.gateway.clear();
     endpoint.ip_address.clear();
