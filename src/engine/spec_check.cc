@@ -242,6 +242,16 @@ Result<> check_memory(const HostConfig& host, bool update) {
   return {};
 }
 
+Result<> check_nano_cpus(int64_t nano_cpus) {
+  const long processors = ::sysconf(_SC_NPROCESSORS_ONLN);
+  if (nano_cpus < 0 || nano_cpus / nano_per_cpu > processors ||
+      (nano_cpus / nano_per_cpu == processors && nano_cpus % nano_per_cpu != 0)) {
+    return invalid(cat("range of CPUs is from 0.01 to ", processors, ".00, as there are only ",
+                       processors, " CPUs available"));
+  }
+  return {};
+}
+
 Result<> check_cpu(const HostConfig& host) {
   if (host.nano_cpus > 0 && host.cpu_period > 0) {
     return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
@@ -249,12 +259,8 @@ Result<> check_cpu(const HostConfig& host) {
   if (host.nano_cpus > 0 && host.cpu_quota > 0) {
     return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
   }
-  const long processors = ::sysconf(_SC_NPROCESSORS_ONLN);
-  if (host.nano_cpus < 0 || host.nano_cpus / nano_per_cpu > processors ||
-      (host.nano_cpus / nano_per_cpu == processors && host.nano_cpus % nano_per_cpu != 0)) {
-    return invalid(cat("range of CPUs is from 0.01 to ", processors, ".00, as there are only ",
-                       processors, " CPUs available"));
-  }
+  // The count comes from files of the kernel: it is asked for by those who set a limit only.
+  if (host.nano_cpus != 0) TRY(check_nano_cpus(host.nano_cpus));
   if (host.cpu_period != 0 && (host.cpu_period < 1000 || host.cpu_period > 1'000'000)) {
     return invalid(
         "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
@@ -293,11 +299,13 @@ Result<> check_cpuset(const HostConfig& host) {
     return invalid(cat("Invalid value ", host.cpuset_cpus,
                        " for cpuset cpus: invalid format: ", host.cpuset_cpus));
   }
-  const long count = ::sysconf(_SC_NPROCESSORS_CONF);
-  if (!host.cpuset_cpus.empty() && *cpus >= static_cast<uint64_t>(count)) {
-    const std::string available = count == 1 ? "0" : cat("0-", count - 1);
-    return invalid(cat("Requested CPUs are not available - requested ", host.cpuset_cpus,
-                       ", available: ", available));
+  if (!host.cpuset_cpus.empty()) {
+    const long count = ::sysconf(_SC_NPROCESSORS_CONF);
+    if (*cpus >= static_cast<uint64_t>(count)) {
+      const std::string available = count == 1 ? "0" : cat("0-", count - 1);
+      return invalid(cat("Requested CPUs are not available - requested ", host.cpuset_cpus,
+                         ", available: ", available));
+    }
   }
   if (!highest_of(host.cpuset_mems)) {
     return invalid(cat("Invalid value ", host.cpuset_mems,
