@@ -225,7 +225,7 @@ ring::Task<Nothing> Server::perform(DisconnectRequest request, Exchange&) {
   co_await pool_->remove(process->pidfd, gone, std::move(rest));
   std::erase_if(all, [&](const Interface& each) { return each.network == request.network; });
   if (process->is_running()) co_await records_->save(process->record);
-  send_event(AddressFreeEvent{gone.network, gone.address});
+  if (!pool_->keeps(gone)) send_event(AddressFreeEvent{gone.network, gone.address});
   co_return Nothing{};
 }
 

@@ -253,7 +253,7 @@ ring::Task<Nothing> Server::perform(ForgetRequest request, Exchange&) {
   if (record.own_network) {
     pool_->give_back({std::move(process->network), process->record.interfaces});
     for (const Interface& each : record.interfaces) {
-      send_event(AddressFreeEvent{each.network, each.address});
+      if (!pool_->keeps(each)) send_event(AddressFreeEvent{each.network, each.address});
     }
   }
   drop(*process);

@@ -373,7 +373,7 @@ struct PoolLowEvent {
     visit(network, left);
   }
 };
-// An address of a pool is nobody's any more.
+// An address is nobody's any more: no container's, and none that core's pool gives out.
 struct AddressFreeEvent {
   static constexpr uint8_t code = 4;
   std::string network, address;

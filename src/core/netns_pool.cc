@@ -313,6 +313,11 @@ void NetnsPool::give_back(ReadyNamespace used) {
   state_->release(used.interfaces);
 }
 
+bool NetnsPool::keeps(const Interface& interface) const {
+  const auto network = state_->networks.find(interface.network);
+  return network != state_->networks.end() && network->second.known.contains(interface.address);
+}
+
 void NetnsPool::adopt(const std::vector<Interface>& in_use) {
   for (const Interface& each : in_use) {
     state_->in_use.emplace(each.network, each.address);

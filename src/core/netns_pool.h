@@ -53,6 +53,8 @@ class NetnsPool {
   ring::Task<> remove(const Fd& place, Interface gone, std::vector<Interface> rest);
   // The last descriptor goes; addresses of a pool are free for others.
   void give_back(ReadyNamespace used);
+  // Its address, once it is given back, is ours to give out again, and not yet the engine's.
+  bool keeps(const Interface& interface) const;
   // After a restart: these are in use, wherever they came from.
   void adopt(const std::vector<Interface>& in_use);
 

@@ -58,6 +58,9 @@ void Driver::connect(std::string program) {
     ends[cat(event.id, "/", event.exec)] = event;
     order.push_back("exited");
   };
+  handlers.address_free = [this](const core::AddressFreeEvent& event) {
+    freed.push_back(event.address);
+  };
   handlers.restarted = [this] { ++restarts; };
   auto client = loop_->run(core::Client::connect(*loop_, options));
   ASSERT_TRUE(client) << client.error().message() << read_file(run_directory_ + "/core.log");

@@ -60,6 +60,7 @@ class Driver {
 
   std::map<std::string, core::ExitedEvent> ends;
   std::vector<std::string> order;  // of events, by name
+  std::vector<std::string> freed;  // addresses
   int restarts = 0;
   std::string log_directory;
 

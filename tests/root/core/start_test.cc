@@ -60,6 +60,28 @@ TEST_F(CoreTest, a_container_runs_and_its_exit_code_arrives) {
   EXPECT_NE(::access(reply->cgroup.c_str(), F_OK), 0);
 }
 
+// Two would have it otherwise: the next container that core gives it to, and one of the engine's.
+TEST_F(CoreTest, an_address_of_cores_pool_does_not_come_back_to_the_engine) {
+  core::PoolRequest pool{.network = "net", .addresses = {"172.30.0.2"}, .prefix_len = 16};
+  pool.gateway = "172.30.0.1";
+  ASSERT_TRUE(driver().call(pool));
+  const Bundle files(shell("true"));
+  const Plan plan = compile(files);
+  for (unsigned number = 1; number <= 2; ++number) {
+    core::StartRequest request = driver().request(number, plan);
+    request.network = core::NetworkMode::Own;
+    request.interfaces = {{.network = "net", .name = "eth0"}};
+    if (number == 2) request.interfaces[0].address = "172.30.0.9";
+    const auto reply = driver().start(std::move(request), files);
+    ASSERT_TRUE(reply) << reply.error().message();
+    EXPECT_EQ(reply->interfaces[0].address, number == 1 ? "172.30.0.2" : "172.30.0.9");
+    ASSERT_TRUE(driver().exited(number));
+    ASSERT_TRUE(driver().forget(number));
+  }
+  EXPECT_TRUE(driver().wait_until([&] { return !driver().freed.empty(); }));
+  EXPECT_EQ(driver().freed, std::vector<std::string>{"172.30.0.9"});
+}
+
 TEST_F(CoreTest, a_signal_ends_a_container_and_is_its_status) {
   const Bundle files(shell("exec sleep 1000"));
   ASSERT_TRUE(driver().start(1, files, compile(files)));
