@@ -10,12 +10,33 @@
 #include <utility>
 
 #include "nacelle/fd.h"
+#include "ring/notice.h"
 #include "ring/ops.h"
 
 namespace nacelle::ring {
 namespace {
 
 constexpr size_t thread_stack_bytes = 128u << 10;
+// Of one loop. A thousand containers that end at once are no reason for a thousand stacks.
+constexpr unsigned threads_max = 64;
+
+struct Threads {
+  unsigned running = 0;
+  Notice fewer;
+};
+thread_local Threads threads;  // of the loop that runs on this one
+
+// Held by who waits for a thread. Who is called off lets go while his thread still ends.
+class Place {
+ public:
+  Place() { ++threads.running; }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() {
+    --threads.running;
+    threads.fewer.notify_all();  // one alone might have been called off
+  }
+};
 
 struct Work {
   BlockingCall call;
@@ -51,6 +72,8 @@ bool start_thread(const std::shared_ptr<Work>& work) {
 }  // namespace
 
 Task<> run_blocking(Loop& loop, BlockingCall call) {
+  while (threads.running >= threads_max) co_await threads.fewer.wait();
+  const Place place;
   const auto work = std::make_shared<Work>();
   work->call = std::move(call);
   work->ended = Fd(::eventfd(0, EFD_CLOEXEC));

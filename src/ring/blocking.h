@@ -13,7 +13,7 @@ namespace nacelle::ring {
 using BlockingCall = std::move_only_function<Result<>()>;
 
 // `call` owns what it uses: who is called off leaves the thread to end by itself. Where no thread
-// can be had, the loop's own makes the call.
+// can be had, the loop's own makes the call. Some dozens run at once; who comes then waits.
 Task<> run_blocking(Loop& loop, BlockingCall call);
 
 }  // namespace nacelle::ring

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 
 #include "ring/ops.h"
@@ -40,6 +41,36 @@ TEST_F(Blocking, the_loop_goes_on_beside_it) {
   const auto turns = loop().run(turns_beside(&loop()));
   ASSERT_TRUE(turns) << turns.error().message();
   EXPECT_GT(*turns, 3);
+}
+
+// How many have run at once.
+struct Crowd {
+  std::atomic<int> now = 0, most = 0, done = 0;
+};
+
+Task<> many(Loop* loop, std::shared_ptr<Crowd> crowd, int count) {
+  Scope scope(*loop, [](const Error&) {});
+  for (int i = 0; i < count; ++i) {
+    scope.start(run_blocking(*loop, [crowd]() -> Result<> {
+      const int now = ++crowd->now;
+      int most = crowd->most;
+      while (most < now && !crowd->most.compare_exchange_weak(most, now)) {
+      }
+      ::usleep(2'000);
+      --crowd->now;
+      ++crowd->done;
+      return {};
+    }));
+  }
+  co_await scope.join();
+}
+
+TEST_F(Blocking, a_crowd_comes_in_turns_and_all_of_it_is_served) {
+  const auto crowd = std::make_shared<Crowd>();
+  ASSERT_TRUE(loop().run(many(&loop(), crowd, 500)));
+  EXPECT_EQ(crowd->done, 500);
+  EXPECT_GT(crowd->most, 1);
+  EXPECT_LE(crowd->most, 64);
 }
 
 TEST_F(Blocking, a_failure_is_the_callers) {
