@@ -231,6 +231,7 @@ void Containers::State::tell_neighbours(const Entry& entry) {
       who.insert(member.container);
     }
   }
+  if (who.empty()) return;
   for (const std::string& id : who) {
     const EntryRef other = entry_of(id);
     if (!other || !is_up(other->container)) continue;
@@ -239,7 +240,7 @@ void Containers::State::tell_neighbours(const Entry& entry) {
   // Those who share a network namespace with one of them have a copy of its file.
   for (const auto& [id, other] : entries) {
     std::string_view mode = other->container.host.network_mode;
-    if (who.empty() || take_until(mode, ':') != "container" || !is_up(other->container)) continue;
+    if (take_until(mode, ':') != "container" || !is_up(other->container)) continue;
     if (who.contains(std::string(mode))) (void)write_hosts(*other);
   }
 }

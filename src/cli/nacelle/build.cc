@@ -337,18 +337,7 @@ Result<bool> take_line(const Datum& line, bool quiet, ProgressDisplay& display, 
     }
     return true;
   }
-  const std::string& status = line["status"].text();
-  const std::string& id = line["id"].text();
-  if (status.empty() || quiet) return true;
-  const Datum& progress = line["progressDetail"];
-  if (id.empty() || progress.is_null()) {
-    display.say(id.empty() ? status : cat(id, ": ", status));
-  } else {
-    display.line({.id = id,
-                  .status = status,
-                  .done = static_cast<uint64_t>(progress["current"].integer()),
-                  .total = static_cast<uint64_t>(progress["total"].integer())});
-  }
+  if (!quiet) show_status(display, line);
   return true;
 }
 

@@ -12,6 +12,24 @@
 
 namespace nacelle::cli {
 
+void show_status(ProgressDisplay& display, const Datum& line) {
+  const std::string& status = line["status"].text();
+  if (status.empty()) return;
+  const std::string& id = line["id"].text();
+  const Datum& progress = line["progressDetail"];
+  // A line about one layer changes in place; "Pulling from x" has the tag for an id.
+  if (id.empty()) {
+    display.say(status);
+  } else if (progress.is_null() || status.starts_with("Pulling from")) {
+    display.say(cat(id, ": ", status));
+  } else {
+    display.line({.id = id,
+                  .status = status,
+                  .done = static_cast<uint64_t>(progress["current"].integer()),
+                  .total = static_cast<uint64_t>(progress["total"].integer())});
+  }
+}
+
 Result<TransferOutcome> show_transfer(Api& api, const Api::Request& request, Shown where) {
   TransferOutcome outcome;
   using Style = ProgressDisplay::Style;
@@ -33,21 +51,7 @@ Result<TransferOutcome> show_transfer(Api& api, const Api::Request& request, Sho
       if (!said.empty()) display.say(said);
       return true;
     }
-    const std::string& status = line["status"].text();
-    if (status.empty()) return true;
-    const std::string& id = line["id"].text();
-    const Datum& progress = line["progressDetail"];
-    // A line about one layer changes in place; "Pulling from x" has the tag for an id.
-    if (id.empty()) {
-      display.say(status);
-    } else if (progress.is_null() || status.starts_with("Pulling from")) {
-      display.say(cat(id, ": ", status));
-    } else {
-      display.line({.id = id,
-                    .status = status,
-                    .done = static_cast<uint64_t>(progress["current"].integer()),
-                    .total = static_cast<uint64_t>(progress["total"].integer())});
-    }
+    show_status(display, line);
     return true;
   }));
   display.finish();

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "cli/nacelle/datum.h"
+#include "cli/nacelle/progress.h"
 #include "cli/nacelle/session.h"
 #include "nacelle/result.h"
 
@@ -15,6 +17,9 @@ enum class Shown : uint8_t { Output, Errors, Nowhere };
 struct TransferOutcome {
   std::string id;  // what `aux` said last: of an image that was loaded or made
 };
+// One message of the engine's: nothing is shown where it has no `status`.
+void show_status(ProgressDisplay& display, const Datum& line);
+
 Result<TransferOutcome> show_transfer(Api& api, const Api::Request& request, Shown where);
 
 // `name` as it was typed, its tag added. With the user's credentials for its registry.
