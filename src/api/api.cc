@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/build_control.h"
 #include "api/route.h"
 
 namespace nacelle::api {
@@ -19,9 +20,10 @@ std::vector<Route> all_routes() {
   return all;
 }
 
-ring::Task<> serve(const Table& table, engine::Engine& engine, http::Exchange& http) {
+ring::Task<> serve(const Table& table, engine::Engine& engine, BuildControl& builds,
+                   http::Exchange& http) {
   const http::RequestHead& head = http.request();
-  Call call{engine, http, 51, {}};
+  Call call{engine, builds, http, 51, {}};
   std::string_view path = head.path;
   const Version version = take_version(path);
   const Action action = table.find(head.method, path, call.variables);
@@ -61,7 +63,10 @@ http::Headers common_headers() {
 
 http::Handler make_handler(engine::Engine& engine) {
   const auto table = std::make_shared<const Table>(all_routes());
-  return [table, &engine](http::Exchange& exchange) { return serve(*table, engine, exchange); };
+  const auto builds = std::make_shared<BuildControl>(engine);
+  return [table, builds, &engine](http::Exchange& exchange) {
+    return serve(*table, engine, *builds, exchange);
+  };
 }
 
 }  // namespace nacelle::api

@@ -26,18 +26,30 @@ Result<Pipe> open_pipe() {
   return pipe;
 }
 
+namespace {
+
+ring::Task<bool> write_piece(ring::Loop& loop, const Fd& pipe, std::string_view rest) {
+  while (!rest.empty()) {
+    const unsigned ready = co_await ring::poll(loop, pipe, POLLOUT);
+    if ((ready & POLLERR) != 0) co_return false;
+    rest.remove_prefix(co_await ring::write_at(loop, pipe, rest, ring::detail::here));
+  }
+  co_return true;
+}
+
+}  // namespace
+
+ring::Task<bool> write_into_pipe(ring::Loop* loop, const Fd* pipe, std::string bytes) {
+  co_return co_await write_piece(*loop, *pipe, bytes);
+}
+
 ring::Task<> body_into_pipe(Call* call, Fd pipe) {
   ring::Loop& loop = call->engine.loop;
   std::string piece(piece_bytes, '\0');
   for (;;) {
     const size_t got = co_await call->http.read_body(piece);
     if (got == 0) co_return;
-    std::string_view rest = std::string_view(piece).substr(0, got);
-    while (!rest.empty()) {
-      const unsigned ready = co_await ring::poll(loop, pipe, POLLOUT);
-      if ((ready & POLLERR) != 0) co_return;  // nobody reads any more
-      rest.remove_prefix(co_await ring::write_at(loop, pipe, rest, ring::detail::here));
-    }
+    if (!co_await write_piece(loop, pipe, std::string_view(piece).substr(0, got))) co_return;
   }
 }
 

@@ -12,6 +12,8 @@ struct Pipe {
 };
 Result<Pipe> open_pipe();
 
+// All of `bytes`, waiting for room. False: whoever reads the pipe has gone.
+ring::Task<bool> write_into_pipe(ring::Loop* loop, const Fd* pipe, std::string bytes);
 // The whole body; ends when whoever reads the pipe has gone, too. Closes it.
 ring::Task<> body_into_pipe(Call* call, Fd pipe);
 // Runs a body into a pipe beside `use`, which reads it. What `use` says is what counts.

@@ -1,5 +1,6 @@
 // POST /build, as clients of dockerd's own builder speak it: the context is the body, what happens
-// is told line by line. BuildKit's own way (version 2, /session, /grpc) is not spoken.
+// is told line by line. And the two doors of BuildKit's clients: /grpc, where they ask us, and
+// /session, where we ask them.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "api/body_pipe.h"
+#include "api/build_control.h"
 #include "api/image_events.h"
 #include "api/progress.h"
 #include "api/registry_auth.h"
@@ -49,7 +51,7 @@ class Told final : public engine::BuildListener {
   void built(const codec::Digest& id) override {
     if (!quiet_) lines_.add(object_line("aux", id.text()));
   }
-  void exit_code(int code) override { lines_.exit_code(code); }
+  void command_failed(std::string_view, int code) override { lines_.exit_code(code); }
   image::Observer& pulls() override {
     return quiet_ ? static_cast<image::Observer&>(nobody_) : lines_;
   }
@@ -133,8 +135,7 @@ Result<> read_limits(const Call& call, engine::HostConfig& host) {
 Result<> refuse_unsupported(const Call& call) {
   if (call.http.query("version") == "2") {
     return fail(Kind::Invalid,
-                "builds by BuildKit (version=2) are not supported by this engine: set "
-                "DOCKER_BUILDKIT=0");
+                "version=2: builds of BuildKit's are taken at /grpc, which buildx and compose use");
   }
   if (call.flag("squash")) {
     return fail(Kind::Invalid, "squash is not supported by this engine");
@@ -179,9 +180,9 @@ Result<BuildRequest> read_request(const Call& call) {
   TRY(read_limits(call, request.host));
   const auto logins = std::make_shared<const std::map<std::string, image::Credentials>>(
       registry_logins(call.http.request().headers));
-  request.login = [logins](const oci::Reference& name) -> image::Images::Login {
+  request.login = [logins](oci::Reference name) -> ring::Task<image::Images::Login> {
     const auto found = logins->find(name.registry);
-    return found == logins->end() ? image::Credentials() : found->second;
+    co_return found == logins->end() ? image::Credentials() : found->second;
   };
   return request;
 }
@@ -191,7 +192,7 @@ Result<BuildRequest> read_request(const Call& call) {
 ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, Told* told) {
   const std::vector<oci::Reference> names = request.names;
   auto id =
-      co_await as_result(engine::build_image(call->engine, std::move(request), *context, *told));
+      co_await as_result(engine::build_image(call->engine, std::move(request), context, *told));
   if (!id && id.error().kind() != Kind::Cancelled) told->failed();
   const codec::Digest made = co_await std::move(id);
   told->ended(made);
@@ -237,10 +238,37 @@ ring::Task<> prune_cache(Call& call) {
   co_await reply_json(call, 200, std::move(json).take());
 }
 
-ring::Task<> no_buildkit(Call& call) {
-  co_await reply_error(call.http, 501,
-                       "BuildKit's own protocol is not supported by this engine: set "
-                       "DOCKER_BUILDKIT=0");
+// BuildKit's protocol. ---------------------------------------------------------------------------
+
+ring::Task<http::Hijacked> take_h2c(Call& call) {
+  if (call.http.request().upgrade != "h2c") {
+    co_await fail(Kind::Invalid, "this needs `Connection: Upgrade` and `Upgrade: h2c`");
+  }
+  co_return co_await call.http.hijack(/*upgraded=*/true, "");
+}
+
+ring::Task<> serve_grpc(Call& call) {
+  BuildControl& builds = call.builds;
+  http::GrpcConnection connection(call.engine.loop, co_await take_h2c(call),
+                                  http::GrpcConnection::End::Server,
+                                  [&](http::GrpcCall& each) { return builds.serve(each); });
+  co_await connection.run();
+}
+
+ring::Task<> open_session(Call& call) {
+  const std::string* id =
+      http::find_header(call.http.request().headers, "x-docker-expose-session-uuid");
+  if (id == nullptr || id->empty()) {
+    co_await fail(Kind::Invalid, "X-Docker-Expose-Session-Uuid: missing");
+  }
+  std::string name = *id;
+  http::Hijacked taken = co_await take_h2c(call);
+  co_await call.builds.sessions().serve(call.engine.loop, std::move(name), std::move(taken));
+}
+
+ring::Task<> cancel_build(Call& call) {
+  co_await fail(Kind::NotFound, cat("no such build ", call.http.query("id"),
+                                    ": a build ends with the connection of its client"));
 }
 
 }  // namespace
@@ -249,9 +277,9 @@ std::vector<Route> build_routes() {
   return {
       {"POST", "/build", build},
       {"POST", "/build/prune", prune_cache},
-      {"POST", "/build/cancel", no_buildkit},
-      {"POST", "/session", no_buildkit},
-      {"POST", "/grpc", no_buildkit},
+      {"POST", "/build/cancel", cancel_build},
+      {"POST", "/session", open_session},
+      {"POST", "/grpc", serve_grpc},
   };
 }
 

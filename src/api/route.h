@@ -18,8 +18,11 @@
 
 namespace nacelle::api {
 
+class BuildControl;
+
 struct Call {
   engine::Engine& engine;
+  BuildControl& builds;
   http::Exchange& http;
   int version = 51;  // the minor version asked for
   // What stood at `{id}`, `{name}` in the route; `{name...}` takes slashes too.

@@ -28,7 +28,7 @@ using codec::json::Writer;
 
 // Headers as every answer has them are the server's.
 ring::Task<> ping(Call& call) {
-  http::Headers headers{{"Builder-Version", "1"},
+  http::Headers headers{{"Builder-Version", "2"},
                         {"Cache-Control", "no-cache, no-store, must-revalidate"},
                         {"Pragma", "no-cache"},
                         {"Swarm", "inactive"}};

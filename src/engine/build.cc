@@ -58,6 +58,12 @@ std::set<std::string> names_of_arguments(const build::Dockerfile& dockerfile) {
   return names;
 }
 
+bool writes_files(const build::Instruction& instruction) {
+  const auto& what = instruction.what;
+  return std::holds_alternative<build::Run>(what) || std::holds_alternative<build::Copy>(what) ||
+         std::holds_alternative<build::Add>(what) || std::holds_alternative<build::Workdir>(what);
+}
+
 build::Instruction label_instruction(const Labels& labels) {
   build::Instruction instruction;
   build::Label label;
@@ -109,10 +115,26 @@ ring::Task<> Build::take_context(const Fd& archive) {
   }
 }
 
+// The first step that needs it waits for it.
+ring::Task<> Build::need_context() {
+  if (context_ || !request_.send_context) co_return;
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) < 0) co_await fail_errno(errno, "pipe2");
+  const Fd archive(ends[0]);
+  Result<> sent;
+  ring::Scope sending(engine_.loop, [&](const Error& error) { sent = std::unexpected(error); });
+  sending.start(request_.send_context(Fd(ends[1])));
+  Result<> taken = co_await ring::as_result(take_context(archive));
+  if (!taken) sending.cancel();
+  co_await sending.join();
+  co_await std::move(sent);
+  co_await std::move(taken);
+}
+
 ring::Task<> Build::read_dockerfile() {
   const std::string& name = request_.dockerfile;
-  const std::optional<std::string> text =
-      co_await read_from(context_, name, build::dockerfile_bytes_max);
+  std::optional<std::string> text = request_.dockerfile_text;
+  if (!text) text = co_await read_from(context_, name, build::dockerfile_bytes_max);
   if (!text) co_await fail(Kind::Invalid, cat("Cannot locate specified Dockerfile: ", name));
   dockerfile_ = co_await build::parse_dockerfile(*text, name);
   build::PlanOptions options;
@@ -120,6 +142,7 @@ ring::Task<> Build::read_dockerfile() {
   options.build_arguments = request_.arguments;
   options.target_platform = request_.platform;
   plan_ = co_await build::plan_stages(dockerfile_, options);
+  if (request_.dockerfile_text) co_return;
   // Clients send both files whatever is ignored, since they are needed here.
   const std::optional<std::string> ignored =
       co_await read_from(context_, ignore_name, build::ignore_bytes_max);
@@ -137,13 +160,30 @@ ring::Task<> Build::read_dockerfile() {
 
 // Stages. ----------------------------------------------------------------------------------------
 
-void Build::announce(std::string_view instruction) {
-  listener_.text(cat("Step ", ++step_, '/', steps_, " : ", instruction, '\n'));
+// `instruction`: null for a FROM, and for what the request adds.
+void Build::announce(const build::PlannedStage& plan, const build::Instruction* instruction,
+                     std::string_view text) {
+  const build::Stage& stage = dockerfile_.stages[plan.stage];
+  const bool is_from = &text.front() == &stage.source.text.front();
+  if (is_from) file_step_ = 0;
+  BuildStep step;
+  step.number = ++step_;
+  step.stage = stage.from.name;
+  step.stage_number = plan.stage;
+  step.stages = plan_.stages.size();
+  if (is_from || (instruction != nullptr && writes_files(*instruction))) {
+    step.place = ++file_step_;
+    step.places = 1 + std::ranges::count_if(stage.instructions, writes_files);
+  }
+  step.text = text;
+  listener_.step_begins(step);
+  listener_.text(cat("Step ", step_, '/', steps_, " : ", text, '\n'));
 }
 
 void Build::show(const BuildStage& stage) {
   const bool is_nothing = !stage.name && stage.record.config.history.empty();
   listener_.text(cat(" ---> ", is_nothing ? "" : short_id(stage.record.id()), '\n'));
+  listener_.step_ends();
 }
 
 ring::Task<image::Details> Build::find_image(std::string name, oci::Platform platform, bool pull) {
@@ -154,7 +194,7 @@ ring::Task<image::Details> Build::find_image(std::string name, oci::Platform pla
   }
   const oci::Reference reference = co_await oci::parse_reference(name);
   image::Images::Login login;
-  if (request_.login) login = request_.login(reference);
+  if (request_.login) login = co_await request_.login(reference);
   const image::PullOutcome pulled = co_await engine_.images->pull(
       reference, std::move(platform), listener_.pulls(), std::move(login));
   co_return co_await engine_.images->inspect(pulled.image.manifest.digest);
@@ -211,13 +251,13 @@ ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
   BuildStage& stage = stages_[plan.stage];
   stage.plan = &plan;
   stage.arguments = std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
-  announce(written.source.text);
+  announce(plan, nullptr, written.source.text);
   co_await begin_stage(stage);
   show(stage);
   co_await run_triggers(stage);
   for (size_t at = 0; at < written.instructions.size(); ++at) {
     const build::Instruction& instruction = written.instructions[at];
-    announce(instruction.source.text);
+    announce(plan, &instruction, instruction.source.text);
     const std::vector<Origin> origins =
         at < plan.origins.size() ? plan.origins[at] : std::vector<Origin>();
     co_await run_instruction(stage, instruction, origins);
@@ -225,7 +265,7 @@ ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
   }
   if (&plan == &plan_.stages.back() && !request_.labels.empty()) {
     build::Instruction label = label_instruction(request_.labels);
-    announce(label.source.text);
+    announce(plan, nullptr, label.source.text);
     co_await change_config(stage, label);
     show(stage);
   }
@@ -270,6 +310,7 @@ ring::Task<> Build::change_config(BuildStage& stage, const build::Instruction& i
 // The whole. -------------------------------------------------------------------------------------
 
 ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
+  if (!request_.is_published) co_return stage.record.id();
   if (stage.name) {
     for (const oci::Reference& name : request_.names) {
       co_await engine_.images->tag(*stage.name, name);
@@ -286,8 +327,8 @@ ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
   co_return stage.record.id();
 }
 
-ring::Task<codec::Digest> Build::run(const Fd& context) {
-  co_await take_context(context);
+ring::Task<codec::Digest> Build::run(const Fd* context) {
+  if (context != nullptr) co_await take_context(*context);
   co_await read_dockerfile();
   for (const build::PlannedStage& plan : plan_.stages) {
     steps_ += 1 + dockerfile_.stages[plan.stage].instructions.size();
@@ -311,7 +352,7 @@ ring::Task<codec::Digest> Build::run(const Fd& context) {
   co_return id;
 }
 
-ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd& context,
+ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd* context,
                                       BuildListener& listener) {
   image::Store& store = engine.images->store();
   image::Lease lease = co_await image::Lease::take(engine.loop, store);

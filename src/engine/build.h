@@ -1,9 +1,8 @@
 // Images made from a Dockerfile and the files around it, as dockerd's own builder makes them. Every
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
-// done by a worker; a stage that nothing asks for is not built. Refuses, by name: what only
-// BuildKit has (secrets and agents that are required, COPY --parents and
-// --exclude), and ADD from a URL.
+// done by a worker; a stage that nothing asks for is not built. Refuses, by name: agents (ssh) that
+// are required, secrets that nobody gives, COPY --parents and --exclude, and ADD from a URL.
 #pragma once
 
 #include <cstdint>
@@ -37,15 +36,42 @@ struct BuildRequest {
   HostConfig host;  // of the containers: limits, network, hosts
   oci::Platform platform = oci::host_platform();
   // Who we are to the registry a base image comes from.
-  std::function<image::Images::Login(const oci::Reference&)> login;
+  std::function<ring::Task<image::Images::Login>(oci::Reference)> login;
+  // The Dockerfile itself, where it is no file of the context. Who sends it has left out of the
+  // context what is ignored.
+  std::optional<std::string> dockerfile_text;
+  // Writes the context, an archive, into a pipe; asked only when a step needs it. Where there is
+  // none, the context is given to build_image().
+  std::function<ring::Task<>(Fd)> send_context;
+  // A secret by its id; nothing: there is none. Unset: nobody gives any.
+  std::function<ring::Task<std::optional<std::string>>(std::string)> secret;
+  bool is_published = true;  // else nothing stays of it but what the cache knows
+};
+
+// One step, for those who show each by itself.
+struct BuildStep {
+  size_t number = 0;  // of all, from 1
+  std::string stage;  // its name; empty where it has none
+  size_t stage_number = 0;
+  size_t stages = 1;  // that are built
+  // Among those of its stage that can write files, FROM counted. 0: it only changes the
+  // configuration.
+  size_t place = 0, places = 0;
+  std::string text;
 };
 
 // Who is told what happens.
 class BuildListener {
  public:
   virtual void text(std::string_view text) = 0;  // lines as dockerd's builder prints them
+  virtual void output(std::string_view bytes) { text(bytes); }  // of a RUN
+  // Steps come one after the other.
+  virtual void step_begins(const BuildStep&) {}
+  virtual void step_is_cached() {}
+  virtual void step_ends() {}
   virtual void built(const codec::Digest& id) = 0;
-  virtual void exit_code(int code) = 0;  // of a RUN, of which the error speaks that follows
+  // A RUN, of which the error speaks that follows.
+  virtual void command_failed(std::string_view command, int exit_code) = 0;
   virtual image::Observer& pulls() = 0;
   // Until not too much is waiting to be read.
   virtual ring::Task<> room() = 0;
@@ -54,9 +80,10 @@ class BuildListener {
   ~BuildListener() = default;
 };
 
-// The image's id. `context` is an archive, read to its end. Cancelling it ends the build, and
-// leaves no container, mount or directory; what its finished steps made stays in the cache.
-ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd& context,
+// The image's id. `context` is an archive, read to its end; null where the request has
+// send_context. Cancelling it ends the build, and leaves no container, mount or directory; what its
+// finished steps made stays in the cache.
+ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd* context,
                                       BuildListener& listener);
 
 // Takes away steps that were not used for so long, then what nothing needs any more.

@@ -1,6 +1,7 @@
 // RUN --mount: files of the context or of another stage, read-only; directories that outlive the
-// build (caches); memory. Secrets and agents need BuildKit's session, which nobody has here: they
-// are missing, which is an error only where they are required.
+// build (caches); memory; secrets, which lie in memory while their step runs and are no part of
+// what a step is found again by. Agents (ssh) are missing, which is an error only where they are
+// required.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "base/text.h"
 #include "container/plan.h"
 #include "engine/build_state.h"
+#include "engine/names.h"
 #include "image/disk.h"
 #include "image/messages.h"
 #include "ring/ops.h"
@@ -26,6 +28,7 @@ using build::MountType;
 using build::Sharing;
 
 constexpr const char* caches_name = "build-mounts";
+constexpr const char* secrets_name = "secrets";  // in the run directory
 constexpr auto lock_pause = std::chrono::milliseconds(50);
 constexpr int private_caches_max = 64;
 
@@ -54,6 +57,14 @@ Result<Fd> open_cache(const Fd& parent, const std::string& name, const build::Mo
   return directory;
 }
 
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// A secret's `source` is an older word for its id; where neither is said, it goes by its file.
+std::string secret_id(const build::Mount& mount) {
+  if (!mount.id.empty()) return mount.id;
+  return mount.source.empty() ? base_name(mount.target) : mount.source;
+}
+
 MountRequest bind(std::string source, std::string target, bool read_only) {
   MountRequest request;
   request.type = "bind";
@@ -75,11 +86,16 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
     one.asked = &mount;
     one.target = target_of(stage.run(), mount.target);
     const Origin* from = mount.from.empty() ? nullptr : &origins.at(origin++);
-    if (mount.type == MountType::Secret || mount.type == MountType::Ssh) {
+    if (mount.type == MountType::Ssh) {
       if (mount.required) {
-        co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text,
-                                         ": secrets and agents cannot be given to this builder"));
+        co_await fail(Kind::Unsupported,
+                      cat("RUN --mount=", mount.text, ": agents cannot be given to this builder"));
       }
+      continue;
+    }
+    if (mount.type == MountType::Secret) {
+      one.key = mount.text;
+      found.push_back(std::move(one));
       continue;
     }
     one.key = mount.text;
@@ -152,10 +168,48 @@ ring::Task<MountRequest> Build::make_cache(RunMount& mount) {
   co_return bind(host_path(mount.held), mount.target, asked.read_only);
 }
 
+ring::Task<std::optional<std::string>> Build::find_secret(const build::Mount& mount) {
+  std::optional<std::string> secret;
+  if (request_.secret) secret = co_await request_.secret(secret_id(mount));
+  if (!secret && mount.required) {
+    co_await fail(Kind::Invalid, cat("secret ", secret_id(mount), ": not found"));
+  }
+  co_return secret;
+}
+
+// A file below the run directory, which is memory. Its name goes when its step has ended.
+ring::Task<MountRequest> Build::make_secret(RunMount& mount, const std::string& secret) {
+  const build::Mount& asked = *mount.asked;
+  const std::string directory = cat(engine_.options.run_directory, '/', secrets_name);
+  auto made = sys::make_directory_at(sys::working_directory, directory.c_str(), 0700);
+  if (!made && made.error().error_number() != EEXIST) co_await std::move(made);
+  mount.file = std::make_unique<TemporaryFile>(cat(directory, '/', random_id()));
+  const Fd file = co_await sys::open_at(sys::working_directory, mount.file->path().c_str(),
+                                        O_WRONLY | O_CREAT | O_EXCL, 0600);
+  co_await sys::write_all(file, secret, "a secret");
+  constexpr mode_t owner_reads = 0400;
+  if (::fchown(file.get(), asked.uid.value_or(0), asked.gid.value_or(0)) < 0 ||
+      ::fchmod(file.get(), asked.mode.value_or(owner_reads)) < 0) {
+    co_await fail_errno(errno, "making a secret");
+  }
+  const std::string target =
+      asked.target.empty() ? cat("/run/secrets/", base_name(secret_id(asked))) : mount.target;
+  co_return bind(mount.file->path(), target, true);
+}
+
 ring::Task<> Build::add_mounts(std::vector<RunMount>& mounts, CreateRequest& request) {
   for (RunMount& mount : mounts) {
     MountRequest made;
-    if (mount.asked->type == MountType::Bind) {
+    if (mount.asked->type == MountType::Secret) {
+      std::optional<std::string> secret = co_await find_secret(*mount.asked);
+      if (!secret) continue;
+      const build::Mount& asked = *mount.asked;
+      if (!asked.environment.empty()) {
+        request.secret_env.push_back(cat(asked.environment, '=', *secret));
+        if (asked.target.empty()) continue;
+      }
+      made = co_await make_secret(mount, *secret);
+    } else if (mount.asked->type == MountType::Bind) {
       made = co_await make_bind(mount);
     } else if (mount.asked->type == MountType::Cache) {
       made = co_await make_cache(mount);
@@ -165,6 +219,16 @@ ring::Task<> Build::add_mounts(std::vector<RunMount>& mounts, CreateRequest& req
       made.tmpfs_options = TmpfsOptions{.size_bytes = mount.asked->size, .mode = 0, .options = {}};
     }
     request.host.mounts.push_back(std::move(made));
+  }
+}
+
+ring::Task<> remove_left_secrets(Engine& engine) {
+  const std::string path = cat(engine.options.run_directory, '/', secrets_name);
+  auto opened =
+      sys::open_at(sys::working_directory, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!opened) co_return;
+  for (const std::string& name : co_await image::list_directory(*opened)) {
+    (void)::unlinkat(opened->get(), name.c_str(), 0);
   }
 }
 

@@ -194,7 +194,7 @@ ring::Task<int> Build::follow(std::string id) {
   for (;;) {
     const std::vector<logs::Entry> entries = co_await reader->next();
     if (entries.empty()) break;
-    for (const logs::Entry& entry : entries) listener_.text(entry.text);
+    for (const logs::Entry& entry : entries) listener_.output(entry.text);
     co_await listener_.room();
   }
   const WaitOutcome outcome = co_await waiting->outcome();
@@ -220,7 +220,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   listener_.text(cat(" ---> Running in ", short_id, '\n'));
   const int code = co_await follow(created.id);
   if (code != 0) {
-    listener_.exit_code(code);
+    listener_.command_failed(shown, code);
     co_await fail(Kind::Invalid, cat("The command '", shown, "' returned a non-zero code: ", code));
   }
   const std::string path = cat(created.id, "/upper");
@@ -239,6 +239,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
 }
 
 ring::Task<> remove_left_steps(Engine* engine) {
+  co_await remove_left_secrets(*engine);
   co_await engine->containers->all_loaded();
   std::vector<std::string> left;
   for (const Container* each : engine->containers->all()) {

@@ -1,6 +1,8 @@
 // What the files of a build share; private to build*.cc.
 #pragma once
 
+#include <unistd.h>
+
 #include <map>
 #include <memory>
 #include <optional>
@@ -58,6 +60,19 @@ ring::Task<typename Request::Reply> ask_files(ring::Loop& loop, const Fd& root, 
 // A list of texts as one digest: what a step is found again by. No two lists look the same.
 codec::Digest step_key(const std::vector<std::string>& parts);
 
+// A file whose name goes with this.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { ::unlink(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 class Build {
  public:
   Build(Engine& engine, BuildRequest request, BuildListener& listener, image::Lease lease,
@@ -66,7 +81,7 @@ class Build {
   Build& operator=(const Build&) = delete;
   ~Build();  // what it has on disk goes, in the background
 
-  ring::Task<codec::Digest> run(const Fd& context);
+  ring::Task<codec::Digest> run(const Fd* context);
 
  private:
   using Origin = build::Origin;
@@ -79,6 +94,7 @@ class Build {
 
   // build.cc
   ring::Task<> take_context(const Fd& archive);
+  ring::Task<> need_context();
   ring::Task<> read_dockerfile();
   ring::Task<> run_stage(const build::PlannedStage& plan);
   ring::Task<> begin_stage(BuildStage& stage);
@@ -89,7 +105,8 @@ class Build {
   ring::Task<> change_config(BuildStage& stage, const build::Instruction& instruction);
   ring::Task<image::Details> find_image(std::string name, oci::Platform platform, bool pull);
   ring::Task<codec::Digest> publish(const BuildStage& stage);
-  void announce(std::string_view instruction);
+  void announce(const build::PlannedStage& plan, const build::Instruction* instruction,
+                std::string_view text);
   void show(const BuildStage& stage);
 
   // build_steps.cc
@@ -118,13 +135,16 @@ class Build {
     Fd source;           // of files: where they are
     std::string path;    // in there
     bool from_context = false, is_directory = false;
-    Fd held;  // a cache, locked; or a file of the context
+    Fd held;                              // a cache, locked; or a file of the context
+    std::unique_ptr<TemporaryFile> file;  // a secret
   };
   ring::Task<std::vector<RunMount>> find_mounts(const BuildStage& stage, const build::Run& run,
                                                 const std::vector<Origin>& origins);
   ring::Task<> add_mounts(std::vector<RunMount>& mounts, CreateRequest& request);
   ring::Task<MountRequest> make_bind(RunMount& mount);
   ring::Task<MountRequest> make_cache(RunMount& mount);
+  ring::Task<std::optional<std::string>> find_secret(const build::Mount& mount);
+  ring::Task<MountRequest> make_secret(RunMount& mount, const std::string& secret);
 
   // build_run.cc
   ring::Task<> run_command(BuildStage& stage, const build::Run& run,
@@ -148,10 +168,13 @@ class Build {
   build::StagePlan plan_;
   std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile
   size_t step_ = 0, steps_ = 0;
+  size_t file_step_ = 0;  // of the stage under way: how many that can write files, so far
   size_t scratches_ = 0;
 };
 
 // Directories of RUN --mount=type=cache that no step has mounted.
 ring::Task<> remove_cache_mounts(Engine& engine);
+// Secrets of steps that ended with an engine.
+ring::Task<> remove_left_secrets(Engine& engine);
 
 }  // namespace nacelle::engine

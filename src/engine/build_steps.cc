@@ -102,6 +102,7 @@ ring::Task<bool> Build::take_cached(BuildStage& stage, const Step& step) {
   stage.has_command = step.config.has_command;
   stage.name.reset();
   listener_.text(" ---> Using cache\n");
+  listener_.step_is_cached();
   co_return true;
 }
 
@@ -175,6 +176,7 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
 
 ring::Task<Fd> Build::open_source(const Origin* from) {
   if (from == nullptr) {
+    co_await need_context();
     Fd mount = co_await sys::clone_mount(context_);
     co_await sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY);
     co_return mount;

@@ -265,8 +265,8 @@ struct HostConfig {
   std::string cgroup_parent;
   uint16_t blkio_weight = 0;
   std::vector<WeightDevice> blkio_weight_device;
-  std::vector<ThrottleDevice> blkio_device_read_bps, blkio_device_write_bps,
-      blkio_device_read_iops, blkio_device_write_iops;
+  std::vector<ThrottleDevice> blkio_device_read_bps, blkio_device_write_bps, blkio_device_read_iops,
+      blkio_device_write_iops;
   int64_t cpu_period = 0, cpu_quota = 0, cpu_realtime_period = 0, cpu_realtime_runtime = 0;
   std::string cpuset_cpus, cpuset_mems;
   std::vector<DeviceMapping> devices;
@@ -497,6 +497,7 @@ struct CreateRequest {
   ContainerConfig config;
   HostConfig host;
   NetworkingConfig networking;
+  std::vector<std::string> secret_env;  // of its first start alone: no record has it
 };
 
 // POST /containers/{id}/exec.

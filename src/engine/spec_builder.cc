@@ -55,6 +55,7 @@ std::vector<std::string> make_environment(const CreateRequest& request,
     }
   }
   std::erase(env, std::string());
+  std::ranges::copy(request.secret_env, std::back_inserter(env));
   return env;
 }
 

@@ -263,7 +263,10 @@ class ConnectionExchange final : public Exchange {
     std::string bytes = cat("HTTP/1.1 ", upgraded ? "101 UPGRADED" : "200 OK", "\r\n");
     bytes += connection_.server.common;
     if (!content_type.empty()) append_header(bytes, "Content-Type", content_type);
-    if (upgraded) bytes += "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+    if (upgraded) {
+      const bool is_h2c = request().upgrade == "h2c";
+      bytes += cat("Connection: Upgrade\r\nUpgrade: ", is_h2c ? "h2c" : "tcp", "\r\n");
+    }
     bytes += "\r\n";
     co_await connection_.send(bytes);
     connection_.usable = false;

@@ -67,7 +67,7 @@ class Exchange {
   virtual bool begun() const = 0;
 
   // Takes the connection over. `upgraded`: answers `101 UPGRADED` with Connection: Upgrade and
-  // Upgrade: tcp; else `200 OK`. No more of this Exchange is usable.
+  // Upgrade: tcp (h2c where that was asked for); else `200 OK`. No more of this Exchange is usable.
   virtual ring::Task<Hijacked> hijack(bool upgraded, std::string_view content_type) = 0;
 
   // Ends when the client has gone (closed, or reset): what an endless answer is raced against.

@@ -22,7 +22,7 @@ HEIGHT = {"base": 0, "sys": 1, "codec": 1, "ring": 2, "oci": 2, "bpf": 3, "http"
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "src", "bpf", "include",
              "bench", "tests", "tools"}
 # Third-party headers stay behind the public door.
-FOREIGN = re.compile(r"simdjson|seccomp\.h|bpf/|libbpf|mimalloc|liburing|gtest|benchmark/|\.skel\.h")
+FOREIGN = re.compile(r"simdjson|seccomp\.h|bpf/|libbpf|mimalloc|liburing|gtest|benchmark/|nghttp2|\.skel\.h")
 # They start slowly, or add hundreds of kilobytes to a static program.
 BANNED = re.compile(r"<(iostream|regex|locale|filesystem|sstream|fstream|iomanip|future|thread)>")
 

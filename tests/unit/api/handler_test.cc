@@ -7,6 +7,7 @@
 #include <span>
 
 #include "api/api.h"
+#include "api/build_control.h"
 #include "api/route.h"
 #include "codec/json.h"
 #include "engine/engine.h"
@@ -182,7 +183,8 @@ TEST_F(HandlerTest, what_is_wrong_in_itself_asks_nobody) {
 
 TEST_F(HandlerTest, flags_are_read_as_docker_reads_them) {
   Said said;
-  Call call{engine_, said, 51, {}};
+  BuildControl builds(engine_);
+  Call call{engine_, builds, said, 51, {}};
   for (const char* no : {"", "0", "no", "false", "none", "False", "NONE", " 0 "}) {
     said.head.query = {{"x", no}};
     EXPECT_FALSE(call.flag("x")) << no;

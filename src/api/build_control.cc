@@ -1,0 +1,409 @@
+#include "api/build_control.h"
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "api/build_journal.h"
+#include "api/build_options.h"
+#include "api/buildkit/control.pb.h"
+#include "api/buildkit/gateway.pb.h"
+#include "base/text.h"
+#include "build/ignore.h"
+#include "engine/build.h"
+#include "image/build_cache.h"
+#include "oci/reference.h"
+#include "ring/notice.h"
+
+namespace nacelle::api {
+
+// One build, from its beginning to its end.
+struct BuildJob {
+  explicit BuildJob(std::string ref_in) : ref(std::move(ref_in)), journal(ref) {}
+  std::string ref, session;
+  BuildJournal journal;
+  std::optional<codec::Digest> image;
+  std::optional<Result<>> result;  // as the client took it
+  ring::Notice changed;
+};
+
+namespace {
+
+namespace messages = buildkit;
+using engine::BuildRequest;
+using http::GrpcCall;
+
+constexpr const char* frontend_name = "dockerfile.v0";
+constexpr std::chrono::seconds patience{10};
+constexpr std::chrono::milliseconds pause{10};
+constexpr size_t ended_builds_max = 32;
+constexpr const char* build_id_key = "buildkit-controlapi-buildid";
+constexpr const char* buildkit_version = "v0.25.1";  // whose calls these are
+// What a frontend may ask of us, and each exporter and source knows: clients look for some.
+constexpr std::array frontend_caps = {"solve.base", "solve.inlinereturn", "return", "returnmap",
+                                      "readfile.old"};
+
+template <class Message>
+ring::Task<Message> read(GrpcCall& call) {
+  const std::optional<std::string> bytes = co_await call.receive();
+  Message message;
+  if (!bytes || !message.ParseFromString(*bytes)) {
+    co_await fail(Kind::Invalid, cat(call.path(), ": the request cannot be read"));
+  }
+  co_return message;
+}
+template <class Message>
+ring::Task<> answer(GrpcCall& call, const Message& message) {
+  co_await call.send(message.SerializeAsString());
+}
+
+FrontendOptions options_of(const google::protobuf::Map<std::string, std::string>& map) {
+  FrontendOptions options;
+  for (const auto& [key, value] : map) options.emplace(key, value);
+  return options;
+}
+
+void set_time(messages::Timestamp* into, int64_t seconds) { into->set_seconds(seconds); }
+
+messages::WorkerRecord worker_of(const engine::Engine& engine) {
+  messages::WorkerRecord worker;
+  worker.set_id(engine.id);
+  auto& labels = *worker.mutable_labels();
+  labels["org.mobyproject.buildkit.worker.executor"] = "containers";
+  labels["org.mobyproject.buildkit.worker.snapshotter"] = "overlayfs";
+  labels["org.mobyproject.buildkit.worker.moby.host-gateway-ip"] =
+      engine.networks->default_gateway();
+  const oci::Platform host = oci::host_platform();
+  messages::Platform* platform = worker.add_platforms();
+  platform->set_os(host.os);
+  platform->set_architecture(host.architecture);
+  platform->set_variant(host.variant);
+  worker.mutable_version()->set_package("nacelle");
+  worker.mutable_version()->set_version(buildkit_version);
+  return worker;
+}
+
+// What is built. ---------------------------------------------------------------------------------
+
+// The Dockerfile and what it says to leave out. A .dockerignore of the Dockerfile's own name comes
+// before the context's.
+ring::Task<std::vector<std::string>> read_dockerfile(const BuildSession* session,
+                                                     BuildRequest* request, BuildJournal* journal) {
+  const std::string& name = request->dockerfile;
+  const std::string vertex = journal->begin(cat("[internal] load build definition from ", name));
+  const std::string own_ignore = cat(name, ".dockerignore");
+  const std::string other_name = name == "Dockerfile" ? "dockerfile" : name;
+  auto files = co_await session->read_files(
+      {.directory = "dockerfile", .follow = {name, own_ignore, other_name}, .ignored = {}});
+  auto found = files.find(name);
+  if (found == files.end()) found = files.find(other_name);
+  if (found == files.end()) {
+    co_await fail(Kind::NotFound,
+                  cat("failed to read dockerfile: open ", name, ": no such file or directory"));
+  }
+  journal->finish(vertex, cat("transferring dockerfile: ", found->second.size(), 'B'));
+  request->dockerfile_text = std::move(found->second);
+  const std::string ignoring = journal->begin("[internal] load .dockerignore");
+  std::string text;
+  if (const auto own = files.find(own_ignore); own != files.end()) {
+    text = std::move(own->second);
+  } else {
+    auto in_context = co_await session->read_files(
+        {.directory = "context", .follow = {".dockerignore"}, .ignored = {}});
+    text = std::move(in_context[".dockerignore"]);
+  }
+  const auto list =
+      co_await build::parse_ignore(text).context([&] { return std::string(".dockerignore"); });
+  std::vector<std::string> ignored;
+  for (const build::Pattern& pattern : list.patterns()) {
+    ignored.push_back(cat(pattern.taken_back() ? "!" : "", pattern.text()));
+  }
+  journal->finish(ignoring, cat("transferring context: ", text.size(), 'B'));
+  co_return ignored;
+}
+
+ring::Task<> send_context(const BuildSession* session, BuildJournal* journal,
+                          std::vector<std::string> ignored, Fd pipe) {
+  const std::string vertex = journal->begin("[internal] load build context");
+  co_await session->send_files(
+      {.directory = "context", .follow = {}, .ignored = std::move(ignored)}, std::move(pipe));
+  journal->finish(vertex);
+}
+
+ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob* job,
+                       FrontendOptions options) {
+  BuildRequest request = co_await read_frontend_options(options);
+  const BuildSession session = co_await sessions->find(engine->loop, job->session);
+  std::vector<std::string> ignored =
+      co_await read_dockerfile(&session, &request, &job->journal);
+  request.send_context = [&](Fd pipe) {
+    return send_context(&session, &job->journal, ignored, std::move(pipe));
+  };
+  request.login = [&](oci::Reference name) -> ring::Task<image::Images::Login> {
+    co_return co_await session.credentials(name.registry);
+  };
+  request.secret = [&](std::string id) { return session.secret(std::move(id)); };
+  job->image = co_await engine::build_image(*engine, std::move(request), nullptr, job->journal);
+}
+
+ring::Task<> build_for(engine::Engine* engine, BuildSessions* sessions, BuildJob* job,
+                       FrontendOptions options) {
+  Result<> built =
+      co_await ring::as_result(run_build(engine, sessions, job, std::move(options)));
+  if (built) co_return;
+  const Kind kind = built.error().kind();
+  if (kind == Kind::Cancelled) co_await std::move(built);
+  co_await fail(kind, job->journal.words_of(built.error()));
+}
+
+// What becomes of it. ----------------------------------------------------------------------------
+
+std::vector<messages::Exporter> exporters_of(const messages::SolveRequest& request) {
+  std::vector<messages::Exporter> exporters(request.exporters().begin(), request.exporters().end());
+  if (exporters.empty() && !request.exporter().empty()) {
+    exporters.emplace_back().set_type(request.exporter());
+    *exporters.back().mutable_attrs() = request.exporter_attrs();
+  }
+  return exporters;
+}
+
+Result<> check_exporters(const std::vector<messages::Exporter>& exporters) {
+  for (const messages::Exporter& each : exporters) {
+    if (each.type() != "moby" && each.type() != "image") {
+      return fail(Kind::Unsupported,
+                  cat("output type=", each.type(),
+                      ": images are put into the engine's store; save and export take them out"));
+    }
+  }
+  return {};
+}
+
+bool is_on(const messages::Exporter& exporter, const char* attribute) {
+  const auto found = exporter.attrs().find(attribute);
+  return found != exporter.attrs().end() && found->second != "false" && found->second != "0";
+}
+
+ring::Task<> export_image(engine::Engine* engine, const BuildSession* session, BuildJob* job,
+                          const messages::Exporter* exporter, messages::SolveResponse* response) {
+  const std::string id = job->image->text();
+  const std::string vertex = job->journal.begin("exporting to image");
+  auto& told = *response->mutable_exporter_response();
+  told["containerimage.digest"] = id;
+  told["containerimage.config.digest"] = id;
+  const auto names = exporter->attrs().find("name");
+  std::string_view rest = names == exporter->attrs().end() ? std::string_view() : names->second;
+  std::string note = cat("writing image ", id);
+  std::string all;
+  while (!rest.empty()) {
+    const oci::Reference name = co_await oci::parse_reference(take_until(rest, ','));
+    co_await engine->images->tag(id, name);
+    engine->events->publish("image", "tag", id, {{"name", name.familiar()}});
+    note += cat(", naming to ", name.text());
+    all += cat(all.empty() ? "" : ",", name.text());
+    if (is_on(*exporter, "push")) {
+      co_await engine->images->push(name, job->journal, co_await session->credentials(name.registry));
+    }
+  }
+  if (!all.empty()) told["image.name"] = all;
+  job->journal.finish(vertex, note);
+}
+
+}  // namespace
+
+BuildControl::BuildControl(engine::Engine& engine) : engine_(engine) {}
+BuildControl::~BuildControl() = default;
+
+ring::Task<BuildControl::Job> BuildControl::find(std::string ref) {
+  const auto until = engine_.loop.now() + patience;
+  for (;;) {
+    if (const auto found = jobs_.find(ref); found != jobs_.end()) co_return found->second;
+    if (engine_.loop.now() >= until) break;
+    co_await ring::sleep_for(engine_.loop, pause);
+  }
+  co_await fail(Kind::NotFound, cat("no such build ", ref));
+  std::unreachable();
+}
+
+// Clients may ask how a build goes when it has just ended.
+void BuildControl::forget_later(std::string ref) {
+  ended_.push_back(std::move(ref));
+  if (ended_.size() <= ended_builds_max) return;
+  jobs_.erase(ended_.front());
+  ended_.pop_front();
+}
+
+// The whole of a build, as its client sees it: ends when its result is where it should be.
+ring::Task<> BuildControl::solve(GrpcCall& call) {
+  const auto request = co_await read<messages::SolveRequest>(call);
+  const std::vector<messages::Exporter> exporters = exporters_of(request);
+  co_await check_exporters(exporters);
+  if (request.definition().def_size() > 0 ||
+      (!request.frontend().empty() && request.frontend() != frontend_name)) {
+    co_await fail(Kind::Unsupported, cat("frontend ", request.frontend(),
+                                         ": Dockerfiles are built, and nothing else"));
+  }
+  if (jobs_.contains(request.ref())) {
+    co_await fail(Kind::Conflict, cat("build ", request.ref(), " is under way already"));
+  }
+  const auto job = std::make_shared<BuildJob>(request.ref());
+  job->session = request.session();
+  // Whatever ends this: who watches it learns that, and be it afterwards.
+  struct Ending {
+    BuildControl& control;
+    Job job;
+    ~Ending() {
+      job->journal.close(job->result.value_or(fail(Kind::Cancelled, "canceled")));
+      control.forget_later(job->ref);
+    }
+  };
+  const Ending ending{*this, job};
+  jobs_.emplace(request.ref(), job);
+  if (request.frontend() == frontend_name) {
+    job->result = co_await ring::as_result(
+        build_for(&engine_, &sessions_, job.get(), options_of(request.frontend_attrs())));
+  }
+  while (!job->result) co_await job->changed.wait();
+  co_await Result<>(*job->result);
+  messages::SolveResponse response;
+  if (job->image && !exporters.empty()) {
+    const BuildSession session = co_await sessions_.find(engine_.loop, job->session);
+    for (const messages::Exporter& each : exporters) {
+      job->result = co_await ring::as_result(
+          export_image(&engine_, &session, job.get(), &each, &response));
+      co_await Result<>(*job->result);
+    }
+  }
+  co_await answer(call, response);
+}
+
+ring::Task<> BuildControl::status(GrpcCall& call) {
+  const auto request = co_await read<messages::StatusRequest>(call);
+  const Job job = co_await find(request.ref());
+  if (job->journal.is_watched()) {
+    co_await fail(Kind::Conflict, cat("build ", job->ref, " is watched already"));
+  }
+  job->journal.watch();
+  while (std::optional<std::string> message = co_await job->journal.next()) {
+    co_await call.send(*std::move(message));
+  }
+}
+
+// The client's own frontend: it asks for a Dockerfile to be built, and returns the result. --------
+
+ring::Task<> BuildControl::ping(GrpcCall& call) {
+  messages::gateway::PongResponse pong;
+  for (const char* each : frontend_caps) {
+    messages::gateway::ApiCap* cap = pong.add_frontend_caps();
+    cap->set_id(each);
+    cap->set_enabled(true);
+  }
+  *pong.add_workers() = worker_of(engine_);
+  co_await answer(call, pong);
+}
+
+ring::Task<> BuildControl::solve_frontend(GrpcCall& call) {
+  const auto request = co_await read<messages::gateway::SolveRequest>(call);
+  if (request.frontend() != frontend_name) {
+    co_await fail(Kind::Unsupported, cat("frontend ", request.frontend(),
+                                         ": Dockerfiles are built, and nothing else"));
+  }
+  if (request.frontend_inputs_size() > 0) {
+    co_await fail(Kind::Unsupported, "contexts that are steps themselves are not built");
+  }
+  const Job job = co_await find(std::string(call.metadata(build_id_key)));
+  co_await build_for(&engine_, &sessions_, job.get(), options_of(request.frontend_opt()));
+  messages::gateway::SolveResponse response;
+  response.set_ref(job->ref);
+  response.mutable_result()->mutable_ref()->set_id(job->ref);
+  co_await answer(call, response);
+}
+
+ring::Task<> BuildControl::take_result(GrpcCall& call) {
+  const auto request = co_await read<messages::gateway::ReturnRequest>(call);
+  const Job job = co_await find(std::string(call.metadata(build_id_key)));
+  if (request.has_error() && request.error().code() != 0) {
+    job->result = fail(Kind::Invalid, request.error().message());
+  } else {
+    job->result = Result<>();
+  }
+  job->changed.notify_all();
+  co_await call.send("");
+}
+
+// What there is. ---------------------------------------------------------------------------------
+
+ring::Task<> BuildControl::list_workers(GrpcCall& call) {
+  messages::ListWorkersResponse response;
+  *response.add_record() = worker_of(engine_);
+  co_await answer(call, response);
+}
+
+ring::Task<> BuildControl::info(GrpcCall& call) {
+  messages::InfoResponse response;
+  *response.mutable_version() = worker_of(engine_).version();
+  co_await answer(call, response);
+}
+
+ring::Task<> BuildControl::disk_usage(GrpcCall& call) {
+  messages::DiskUsageResponse response;
+  const image::BuildCache cache(engine_.images->store());
+  for (const image::BuildCache::Listed& each : co_await cache.list()) {
+    messages::UsageRecord* record = response.add_record();
+    record->set_id(std::string(each.step.key.hex().substr(0, engine::cache_id_digits)));
+    record->set_size(static_cast<int64_t>(each.step.bytes));
+    record->set_description(each.step.description);
+    record->set_record_type("regular");
+    set_time(record->mutable_created_at(), each.step.created_s);
+    set_time(record->mutable_last_used_at(), each.used_s);
+  }
+  co_await answer(call, response);
+}
+
+ring::Task<> BuildControl::prune(GrpcCall& call) {
+  const auto request = co_await read<messages::PruneRequest>(call);
+  constexpr int64_t ns_per_s = 1'000'000'000;
+  std::optional<int64_t> unused_for_s;
+  if (request.keep_duration() > 0) unused_for_s = request.keep_duration() / ns_per_s;
+  const engine::PrunedCache pruned = co_await engine::prune_build_cache(engine_, unused_for_s);
+  // How much each of them freed is not known, only what all did: that is told with the first.
+  bool is_first = true;
+  for (const std::string& id : pruned.ids) {
+    messages::UsageRecord record;
+    record.set_id(id);
+    if (std::exchange(is_first, false)) record.set_size(static_cast<int64_t>(pruned.bytes));
+    co_await answer(call, record);
+  }
+}
+
+// No history is kept: there is nothing to listen to.
+ring::Task<> BuildControl::history(GrpcCall& call) {
+  const auto request = co_await read<messages::BuildHistoryRequest>(call);
+  if (request.early_exit()) co_return;
+  co_await call.receive();  // until the caller goes
+}
+
+ring::Task<> BuildControl::serve(GrpcCall& call) {
+  using Serve = ring::Task<> (BuildControl::*)(GrpcCall&);
+  static constexpr std::pair<std::string_view, Serve> calls[] = {
+      {"/moby.buildkit.v1.Control/ListWorkers", &BuildControl::list_workers},
+      {"/moby.buildkit.v1.Control/Info", &BuildControl::info},
+      {"/moby.buildkit.v1.Control/Solve", &BuildControl::solve},
+      {"/moby.buildkit.v1.Control/Status", &BuildControl::status},
+      {"/moby.buildkit.v1.Control/DiskUsage", &BuildControl::disk_usage},
+      {"/moby.buildkit.v1.Control/Prune", &BuildControl::prune},
+      {"/moby.buildkit.v1.Control/ListenBuildHistory", &BuildControl::history},
+      {"/moby.buildkit.v1.frontend.LLBBridge/Ping", &BuildControl::ping},
+      {"/moby.buildkit.v1.frontend.LLBBridge/Solve", &BuildControl::solve_frontend},
+      {"/moby.buildkit.v1.frontend.LLBBridge/Return", &BuildControl::take_result},
+  };
+  for (const auto& [path, action] : calls) {
+    if (call.path() == path) return (this->*action)(call);
+  }
+  return [](std::string path) -> ring::Task<> {
+    co_await fail(Kind::Unsupported, cat("unknown method ", path));
+  }(call.path());
+}
+
+}  // namespace nacelle::api

@@ -1,0 +1,157 @@
+#include "api/build_session.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "api/body_pipe.h"
+#include "api/buildkit/session.pb.h"
+#include "api/file_sync.h"
+#include "base/text.h"
+#include "build/dockerfile.h"
+#include "ring/ops.h"
+
+namespace nacelle::api {
+namespace {
+
+namespace messages = buildkit::session;
+using http::GrpcCall;
+using http::GrpcConnection;
+
+constexpr std::chrono::seconds patience{5};  // for a session that is on its way
+constexpr std::chrono::milliseconds pause{20};
+constexpr std::chrono::seconds answer_patience{30};
+constexpr const char* docker_hub = "https://index.docker.io/v1/";
+
+// Metadata is ASCII: others are sent as in a query, and said to be.
+void add_words(http::Headers& metadata, std::string name, const std::vector<std::string>& words) {
+  const bool plain = std::ranges::all_of(words, [](const std::string& word) {
+    return std::ranges::all_of(word, [](char c) { return c >= ' ' && c < '\x7f'; });
+  });
+  if (!plain) metadata.emplace_back(cat(name, "-encoded"), "1");
+  for (const std::string& word : words) {
+    metadata.emplace_back(name, plain ? word : http::percent_encode(word));
+  }
+}
+
+ring::Task<std::unique_ptr<GrpcCall>> begin_sync(GrpcConnection& connection,
+                                                 const BuildSession::Wish& wish) {
+  http::Headers metadata;
+  add_words(metadata, "dir-name", {wish.directory});
+  add_words(metadata, "followpaths", wish.follow);
+  add_words(metadata, "exclude-patterns", wish.ignored);
+  co_return co_await connection.call("/moby.filesync.v1.FileSync/DiffCopy", std::move(metadata));
+}
+
+// The next packet into the receiver, what it asks for back. False: that was the last.
+ring::Task<bool> turn(GrpcCall& call, FileReceiver& receiver) {
+  const std::optional<std::string> packet = co_await call.receive();
+  if (!packet) {
+    if (!receiver.finished()) co_await fail(Kind::Invalid, "the client sent only part of its files");
+    co_return false;
+  }
+  co_await receiver.take(*packet);
+  for (std::string& each : receiver.take_packets()) co_await call.send(std::move(each));
+  co_return true;
+}
+
+template <class Message>
+Result<Message> parse(const std::string& bytes) {
+  Message message;
+  if (!message.ParseFromString(bytes)) {
+    return fail(Kind::Invalid, "an answer of the build's client cannot be read");
+  }
+  return message;
+}
+
+}  // namespace
+
+ring::Task<> BuildSession::send_files(Wish wish, Fd pipe) const {
+  ArchiveSink sink;
+  FileReceiver receiver(sink);
+  const std::unique_ptr<GrpcCall> call = co_await begin_sync(*connection_, wish);
+  bool goes_on = true;
+  while (goes_on) {
+    goes_on = co_await turn(*call, receiver);
+    if (!co_await write_into_pipe(&loop_, &pipe, sink.take())) co_return;
+  }
+}
+
+ring::Task<std::map<std::string, std::string>> BuildSession::read_files(Wish wish) const {
+  SmallFilesSink sink(build::dockerfile_bytes_max);
+  FileReceiver receiver(sink);
+  const std::unique_ptr<GrpcCall> call = co_await begin_sync(*connection_, wish);
+  while (co_await turn(*call, receiver)) {
+  }
+  co_return sink.take();
+}
+
+ring::Task<image::Credentials> BuildSession::credentials(std::string registry) const {
+  messages::CredentialsRequest request;
+  request.set_host(registry == "docker.io" ? docker_hub : registry);
+  auto answer = co_await ring::as_result(ring::with_deadline(
+      loop_,
+      http::grpc_ask(*connection_, "/moby.filesync.v1.Auth/Credentials",
+                     request.SerializeAsString()),
+      answer_patience, "asking the client for credentials"));
+  if (!answer) {
+    if (answer.error().kind() == Kind::Cancelled) co_await std::move(answer);
+    co_return image::Credentials();
+  }
+  const auto said = co_await parse<messages::CredentialsResponse>(*answer);
+  image::Credentials credentials;
+  // A name that is none: the secret is an identity token.
+  if (said.username().empty()) {
+    credentials.identity_token = said.secret();
+  } else {
+    credentials.username = said.username();
+    credentials.password = said.secret();
+  }
+  co_return credentials;
+}
+
+ring::Task<std::optional<std::string>> BuildSession::secret(std::string id) const {
+  messages::GetSecretRequest request;
+  request.set_id(id);
+  auto answer = co_await ring::as_result(ring::with_deadline(
+      loop_,
+      http::grpc_ask(*connection_, "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+                     request.SerializeAsString()),
+      answer_patience, cat("asking the client for the secret ", id)));
+  if (!answer) {
+    const Kind kind = answer.error().kind();
+    if (kind == Kind::NotFound || kind == Kind::Unsupported) co_return std::nullopt;
+    co_await std::move(answer);
+  }
+  co_return (co_await parse<messages::GetSecretResponse>(*answer)).data();
+}
+
+// Sessions. --------------------------------------------------------------------------------------
+
+ring::Task<> BuildSessions::serve(ring::Loop& loop, std::string id, http::Hijacked taken) {
+  const auto connection = std::make_shared<GrpcConnection>(loop, std::move(taken),
+                                                           GrpcConnection::End::Client);
+  open_[id] = connection;
+  const Result<> ended = co_await ring::as_result(connection->run());
+  if (const auto found = open_.find(id); found != open_.end() && found->second == connection) {
+    open_.erase(found);
+  }
+  co_await Result<>(ended);
+}
+
+ring::Task<BuildSession> BuildSessions::find(ring::Loop& loop, std::string id) {
+  const auto until = loop.now() + patience;
+  for (;;) {
+    if (const auto found = open_.find(id); found != open_.end()) {
+      co_return BuildSession(loop, found->second);
+    }
+    if (loop.now() >= until) break;
+    co_await ring::sleep_for(loop, pause);
+  }
+  co_await fail(Kind::NotFound, cat("no active session for ", id));
+  std::unreachable();
+}
+
+}  // namespace nacelle::api

@@ -1,0 +1,59 @@
+// Clients of builds whom we ask: for their files, their secrets and who they are to registries. A
+// client opens a session (POST /session) and serves BuildKit's calls on it; its builds name it.
+// What it says is a stranger's word: sizes, names and order are checked, and what it sends of files
+// goes to a worker as an archive.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http/grpc.h"
+#include "image/registry_credentials.h"
+#include "nacelle/fd.h"
+#include "nacelle/loop.h"
+#include "nacelle/result.h"
+#include "nacelle/task.h"
+
+namespace nacelle::api {
+
+class BuildSession {
+ public:
+  BuildSession(ring::Loop& loop, std::shared_ptr<http::GrpcConnection> connection)
+      : loop_(loop), connection_(std::move(connection)) {}
+
+  // Files of the directory that the client calls `directory` ("context", "dockerfile"), as an
+  // archive into a pipe. `follow`: only these and what they lead to; empty: all. `ignored`:
+  // patterns as of .dockerignore, one each.
+  struct Wish {
+    std::string directory;
+    std::vector<std::string> follow, ignored;
+  };
+  ring::Task<> send_files(Wish wish, Fd pipe) const;
+  // The same for few small ones: their content by their names.
+  ring::Task<std::map<std::string, std::string>> read_files(Wish wish) const;
+  // Anonymous where the client has no word for this registry.
+  ring::Task<image::Credentials> credentials(std::string registry) const;
+  ring::Task<std::optional<std::string>> secret(std::string id) const;
+
+ private:
+  ring::Loop& loop_;
+  std::shared_ptr<http::GrpcConnection> connection_;
+};
+
+// Those that are open, by the id their clients gave them.
+class BuildSessions {
+ public:
+  // Until the client closes it. A later one of the same id takes its place.
+  ring::Task<> serve(ring::Loop& loop, std::string id, http::Hijacked taken);
+  // Waits a moment for one that is on its way. NotFound.
+  ring::Task<BuildSession> find(ring::Loop& loop, std::string id);
+
+ private:
+  std::map<std::string, std::shared_ptr<http::GrpcConnection>, std::less<>> open_;
+};
+
+}  // namespace nacelle::api
