@@ -15,7 +15,7 @@ namespace nacelle::core {
 
 struct Header {
   static constexpr uint32_t magic_value = 0x524f434e;  // "NCOR"
-  static constexpr uint16_t version_value = 1;
+  static constexpr uint16_t version_value = 2;
   uint32_t magic = magic_value;
   uint16_t version = version_value;
   uint8_t kind = 0;      // Kind
@@ -41,11 +41,15 @@ struct Interface {
   uint32_t mtu = 0;     // 0: the kernel's
   // No way out: it leads to the subnet of its address, and nowhere else.
   bool internal = false;
+  // Its neighbours, those in the same network, are not reached by it.
+  bool isolated = false;
+  // Of the host's end, once it is made: by it the kernel's programs and counters know it.
+  uint32_t link = 0;
   // By which what is elsewhere is reached; empty: by none.
   std::string way_out() const { return internal ? std::string() : gateway; }
   template <class Visit>
   void fields(Visit& visit) {
-    visit(network, name, address, prefix_len, gateway, mac, mtu, internal);
+    visit(network, name, address, prefix_len, gateway, mac, mtu, internal, isolated, link);
   }
 };
 
@@ -220,9 +224,10 @@ struct PoolRequest {
   std::string gateway;
   uint32_t mtu = 0;
   uint32_t ready = 0;  // how many to keep
+  bool isolated = false;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(network, addresses, prefix_len, gateway, mtu, ready);
+    visit(network, addresses, prefix_len, gateway, mtu, ready, isolated);
   }
   using Reply = Nothing;
 };
@@ -256,11 +261,12 @@ struct ListRequest {
     uint64_t longest_stall_us = 0;
     uint64_t pool_ready = 0, janitor_backlog = 0;
     std::string log_worker_error;
+    std::string links_error;  // why no programs watch links; empty: they do
     std::vector<Process> processes;
     template <class Visit>
     void fields(Visit& visit) {
       visit(core_pid, version, stalls, longest_stall_us, pool_ready, janitor_backlog,
-            log_worker_error, processes);
+            log_worker_error, links_error, processes);
     }
   };
 };

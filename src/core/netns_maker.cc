@@ -169,14 +169,18 @@ std::string mac_of_address(const std::string& address) {
   return mac;
 }
 
-Result<NetnsMaker> NetnsMaker::open() {
+Result<NetnsMaker> NetnsMaker::open(const std::string& pins) {
   Fd host = TRY(sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY));
   Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno(errno, "socket");
-  return NetnsMaker(std::move(host), TRY(NetlinkSocket::open()), std::move(socket));
+  NetnsMaker maker(std::move(host), TRY(NetlinkSocket::open()), std::move(socket));
+  if (!pins.empty()) {
+    maker.links_ = TRY(bpf::Links::open(pins).context("programs that watch links"));
+  }
+  return maker;
 }
 
-Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
+Result<Fd> NetnsMaker::make(std::vector<Interface>& interfaces) {
   // unshare(2) moves us there; what is to be done inside needs sockets of inside only.
   if (::unshare(CLONE_NEWNET) != 0) return fail_errno(errno, "unshare of a network namespace");
   Result<Fd> there = sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY);
@@ -187,7 +191,7 @@ Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
   TRY(set_up(socket, loopback_index));
   uint32_t index = loopback_index;
   bool has_way_out = false;
-  for (const Interface& each : interfaces) {
+  for (Interface& each : interfaces) {
     // The first interface that leads anywhere is the way out.
     const bool is_way_out = !each.internal && !has_way_out;
     has_way_out |= is_way_out;
@@ -198,12 +202,12 @@ Result<Fd> NetnsMaker::make(const std::vector<Interface>& interfaces) {
   return descriptor;
 }
 
-Result<> NetnsMaker::add(const Fd& place, const std::vector<Interface>& interfaces,
+Result<> NetnsMaker::add(const Fd& place, std::vector<Interface>& interfaces,
                          const std::vector<Interface>& rest) {
   NetlinkSocket inside = TRY(NetlinkSocket::open_in(place));
   const Fd there = TRY(inside.open_namespace());
   bool has_way_out = leads_out(rest);
-  for (const Interface& each : interfaces) {
+  for (Interface& each : interfaces) {
     const bool is_way_out = !each.internal && !has_way_out;
     has_way_out |= is_way_out;
     TRY(connect(each, there, inside, 0, is_way_out).context([&] {
@@ -223,6 +227,7 @@ Result<> NetnsMaker::remove(const Fd& place, const std::vector<Interface>& inter
     // The other end goes with it.
     TRY(inside.change(NetlinkRequest(RTM_DELLINK, 0, link), "removing a link"));
   }
+  TRY(forget(interfaces));
   for (const Interface& each : rest) {
     if (each.internal) continue;
     const in_addr gateway = TRY(parse_address(each.gateway, "gateway"));
@@ -231,7 +236,35 @@ Result<> NetnsMaker::remove(const Fd& place, const std::vector<Interface>& inter
   return {};
 }
 
-Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, NetlinkSocket& inside,
+Result<> NetnsMaker::forget(const std::vector<Interface>& interfaces) {
+  for (const Interface& each : interfaces) {
+    if (links_ && each.link != 0) TRY(links_->remove(each.link));
+  }
+  return {};
+}
+
+// From here on its packets are those of this address and network, or nobody's.
+Result<> NetnsMaker::watch(const Interface& interface, const std::string& host_name) {
+  if (!links_) return {};
+  NetlinkRequest request(RTM_GETLINK, 0, ifinfomsg{});
+  request.put_name(IFLA_IFNAME, host_name);
+  const sys::NetlinkMessage found = TRY(netlink_.get(std::move(request), "the host's end"));
+  const std::string_view host_mac = found.attribute(sizeof(ifinfomsg), IFLA_ADDRESS);
+  const std::string mac = TRY(parse_mac(interface.mac));
+  nacelle_link row{};
+  row.network = bpf::network_number(interface.network);
+  row.link = interface.link;
+  row.peer = sys::netlink_number<uint32_t>(found.attribute(sizeof(ifinfomsg), IFLA_LINK));
+  row.address = TRY(parse_address(interface.address, "address")).s_addr;
+  row.gateway = TRY(parse_address(interface.gateway, "gateway")).s_addr;
+  if (interface.internal) row.flags |= NACELLE_LINK_INTERNAL;
+  if (interface.isolated) row.flags |= NACELLE_LINK_ISOLATED;
+  mac.copy(reinterpret_cast<char*>(row.mac), sizeof row.mac);
+  host_mac.copy(reinterpret_cast<char*>(row.host_mac), sizeof row.host_mac);
+  return links_->add(row);
+}
+
+Result<> NetnsMaker::connect(Interface& interface, const Fd& there, NetlinkSocket& inside,
                              uint32_t index, bool is_way_out) {
   const in_addr address = TRY(parse_address(interface.address, "address"));
   const in_addr gateway = TRY(parse_address(interface.gateway, "gateway"));
@@ -263,6 +296,8 @@ Result<> NetnsMaker::connect(const Interface& interface, const Fd& there, Netlin
 
   const unsigned host_index = ::if_nametoindex(name.c_str());
   if (host_index == 0) return fail_errno(errno, cat("if_nametoindex ", name));
+  interface.link = host_index;
+  TRY(watch(interface, name));
   TRY(set_up(netlink_, host_index));
   TRY(add_address(netlink_, host_index, gateway, 32));
   TRY(add_route(netlink_, host_index, only(address), nullptr));
@@ -302,8 +337,12 @@ ssize_t receive_request(const Fd& control, std::string& buffer, Fd& place) {
 }
 
 // A namespace only of who asked for one to be made.
-Result<Fd> perform(NetnsMaker& maker, const MakeRequest& request, const Fd& place) {
+Result<Fd> perform(NetnsMaker& maker, MakeRequest& request, const Fd& place) {
   if (request.task == MakerTask::Make) return maker.make(request.interfaces);
+  if (request.task == MakerTask::Forget) {
+    TRY(maker.forget(request.interfaces));
+    return Fd();
+  }
   if (!place) return fail(Kind::Invalid, "a request about a namespace came without one");
   TRY(request.task == MakerTask::Add ? maker.add(place, request.interfaces, request.rest)
                                      : maker.remove(place, request.interfaces, request.rest));
@@ -312,22 +351,25 @@ Result<Fd> perform(NetnsMaker& maker, const MakeRequest& request, const Fd& plac
 
 }  // namespace
 
-int netns_maker_main() {
+int netns_maker_main(const char* pins) {
   Fd control(control_number);
-  Result<NetnsMaker> maker = NetnsMaker::open();
+  Result<NetnsMaker> maker = NetnsMaker::open(pins);
   std::string buffer(maker_packet_bytes_max, '\0');
   for (;;) {
     Fd place;
     const ssize_t got = receive_request(control, buffer, place);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return 0;
-    const auto request = codec::flat::decode<MakeRequest>(
+    auto request = codec::flat::decode<MakeRequest>(
         std::string_view(buffer.data(), static_cast<size_t>(got)), "a request for a namespace");
     Result<Fd> made = !maker     ? std::unexpected(maker.error())
                       : !request ? std::unexpected(request.error())
                                  : perform(*maker, *request, place);
     MakeReply reply;
-    if (!made) reply = {static_cast<uint8_t>(made.error().kind()), made.error().message()};
+    if (!made) reply = {static_cast<uint8_t>(made.error().kind()), made.error().message(), {}};
+    if (made) {
+      for (const Interface& each : request->interfaces) reply.links.push_back(each.link);
+    }
     const std::string bytes = codec::flat::encode(reply);
 
     iovec part{const_cast<char*>(bytes.data()), bytes.size()};

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "bpf/links.h"
 #include "core/messages.h"
 #include "nacelle/fd.h"
 #include "nacelle/result.h"
@@ -16,6 +18,7 @@ enum class MakerTask : uint8_t {
   Make,    // a namespace with `interfaces`: it comes with the answer as a descriptor
   Add,     // `interfaces` to the namespace that comes along (its descriptor, or a pidfd)
   Remove,  // takes them away again; what is in `rest` stays
+  Forget,  // whoever is at the links of `interfaces` by now, he is not heard and gets nothing
 };
 // One packet each way.
 struct MakeRequest {
@@ -28,36 +31,42 @@ struct MakeRequest {
 };
 struct MakeReply {
   uint8_t error_kind = 0;
-  std::string error;  // empty: it was made
+  std::string error;            // empty: it was made
+  std::vector<uint32_t> links;  // of `interfaces`, where any were made (Interface::link)
   template <class Visit>
   void fields(Visit& visit) {
-    visit(error_kind, error);
+    visit(error_kind, error, links);
   }
 };
 inline constexpr size_t maker_packet_bytes_max = 32u << 10;
 
 class NetnsMaker {
  public:
-  // In the network namespace the caller is in, which is the host's.
-  static Result<NetnsMaker> open();
-  // All of them leave the calling process in the host's namespace, whatever happens.
-  Result<Fd> make(const std::vector<Interface>& interfaces);
+  // In the network namespace the caller is in, which is the host's. `pins`: of the programs that
+  // watch links; empty: none do.
+  static Result<NetnsMaker> open(const std::string& pins);
+  // All of them leave the calling process in the host's namespace, whatever happens. Those that
+  // make interfaces fill in their links.
+  Result<Fd> make(std::vector<Interface>& interfaces);
   // `rest`: what is there already.
-  Result<> add(const Fd& place, const std::vector<Interface>& interfaces,
+  Result<> add(const Fd& place, std::vector<Interface>& interfaces,
                const std::vector<Interface>& rest);
   Result<> remove(const Fd& place, const std::vector<Interface>& interfaces,
                   const std::vector<Interface>& rest);
+  Result<> forget(const std::vector<Interface>& interfaces);
 
  private:
   NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
       : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
   // `index`: of the new interface; 0: the kernel's choice.
-  Result<> connect(const Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
+  Result<> connect(Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
                    uint32_t index, bool is_way_out);
+  Result<> watch(const Interface& interface, const std::string& host_name);
 
   Fd host_;
   sys::NetlinkSocket netlink_;
   Fd any_socket_;  // for ioctl(2) on links of the host
+  std::optional<bpf::Links> links_;
   uint32_t made_ = 0;
 };
 

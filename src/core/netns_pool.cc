@@ -27,7 +27,19 @@ constexpr std::chrono::seconds maker_patience{10};
 
 struct MakerAnswer {
   Result<Fd> made;
+  std::vector<uint32_t> links;
 };
+struct Made {
+  Fd descriptor;
+  std::vector<uint32_t> links;
+};
+
+// In the order they were asked for in.
+void note_links(std::vector<Interface>& interfaces, const std::vector<uint32_t>& links) {
+  for (size_t at = 0; at < interfaces.size() && at < links.size(); ++at) {
+    interfaces[at].link = links[at];
+  }
+}
 
 struct Network {
   PoolRequest settings;          // without its addresses
@@ -58,15 +70,21 @@ struct NetnsPool::State {
   ring::Notice idle;
   uint64_t waiting = 0;
   bool closing = false;
+  bool links_known = true;
+  std::string pins;
+  std::vector<Interface> gone;  // the maker is yet to hear of it
+  bool forgetting = false;
   ring::Scope background;
 
   Result<> start_maker();
   void end_maker();
   // `place`: of the namespace that the request is about; none where one is to be made.
-  Task<Fd> make(MakeRequest request, bool patient, const Fd* place = nullptr);
+  Task<Made> make(MakeRequest request, bool patient, const Fd* place = nullptr);
   Task<MakerAnswer> ask(MakeRequest request, const Fd* place);
   Result<Interface> complete(const Interface& wanted);
   void release(const std::vector<Interface>& interfaces);
+  void forget_links(const std::vector<Interface>& interfaces);
+  Task<> tell_gone();
   void refill_later(const std::string& name);
   Task<> refill(std::string name);
   void tell_if_low(Network& network);
@@ -81,7 +99,7 @@ Result<> NetnsPool::State::start_maker() {
   const Fd its(ends[1]);
   sys::SpawnOptions options;
   options.program = &program;
-  options.arguments = {"nacelle-core", netns_maker_argument};
+  options.arguments = {"nacelle-core", netns_maker_argument, pins};
   options.descriptors = {&its};
   maker = TRY(sys::spawn(options).context("starting the maker of network namespaces"));
   control = std::move(ours);
@@ -101,7 +119,7 @@ void NetnsPool::State::end_maker() {
 Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
   const std::string bytes = codec::flat::encode(request);
   if (bytes.size() > maker_packet_bytes_max) {
-    co_return MakerAnswer{fail(Kind::Exhausted, "too many network interfaces")};
+    co_return MakerAnswer{fail(Kind::Exhausted, "too many network interfaces"), {}};
   }
   if (place != nullptr) {
     const Fd* const along[] = {place};
@@ -117,34 +135,36 @@ Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
   if (!reply.error.empty()) {
     // Its own kinds only: the last one is Internal.
     const auto kind = std::min(static_cast<Kind>(reply.error_kind), Kind::Internal);
-    co_return MakerAnswer{fail(kind, reply.error)};
+    co_return MakerAnswer{fail(kind, reply.error), {}};
   }
-  if (request.task != MakerTask::Make) co_return MakerAnswer{Fd()};
+  if (request.task != MakerTask::Make) co_return MakerAnswer{Fd(), reply.links};
   if (answer.descriptors.size() != 1) {
     co_return fail(Kind::Internal, "the maker's answer came without a namespace");
   }
-  co_return MakerAnswer{std::move(answer.descriptors.front())};
+  co_return MakerAnswer{std::move(answer.descriptors.front()), reply.links};
 }
 
 // A start that waits goes before the pool's own wishes.
-Task<Fd> NetnsPool::State::make(MakeRequest request, bool patient, const Fd* place) {
+Task<Made> NetnsPool::State::make(MakeRequest request, bool patient, const Fd* place) {
   if (!patient) ++waiting;
   Result<> turn;
-  while (turn && (busy || (patient && waiting > 0 && !closing))) {
+  while (turn && (busy || !links_known || (patient && waiting > 0)) && !(closing && !busy)) {
     turn = co_await as_result(idle.wait());
   }
   if (!patient) --waiting;
   co_await std::move(turn);
   if (closing) co_return fail(Kind::Cancelled, "the pool is closed");
   busy = true;
-  Result<Fd> made = fail(Kind::Internal, "");
+  Result<Made> made = fail(Kind::Internal, "");
   if (Result<> there = control ? Result<>() : start_maker(); !there) {
     made = std::unexpected(std::move(there).error());
   } else {
     Result<MakerAnswer> answer = co_await as_result(
         with_deadline(loop, ask(std::move(request), place), maker_patience, "a network namespace"));
-    if (answer) {
-      made = std::move(answer->made);
+    if (answer && answer->made) {
+      made = Made{*std::move(answer->made), std::move(answer->links)};
+    } else if (answer) {
+      made = std::unexpected(std::move(answer->made).error());
     } else {
       end_maker();
       made = std::unexpected(std::move(answer).error());
@@ -191,6 +211,31 @@ void NetnsPool::State::release(const std::vector<Interface>& interfaces) {
   }
 }
 
+// What was at these links is gone, or about to go: their addresses may be others' soon.
+void NetnsPool::State::forget_links(const std::vector<Interface>& interfaces) {
+  if (pins.empty() || closing) return;
+  for (const Interface& each : interfaces) {
+    if (each.link != 0) gone.push_back(each);
+  }
+  if (gone.empty() || std::exchange(forgetting, true)) return;
+  background.start(tell_gone());
+}
+
+Task<> NetnsPool::State::tell_gone() {
+  Result<> told;
+  while (told && !gone.empty()) {
+    constexpr size_t at_once_max = 32;  // below maker_packet_bytes_max
+    const auto count = static_cast<std::ptrdiff_t>(std::min(gone.size(), at_once_max));
+    MakeRequest request{.task = MakerTask::Forget,
+                        .interfaces = {gone.begin(), gone.begin() + count}};
+    gone.erase(gone.begin(), gone.begin() + count);
+    Result<Made> done = co_await as_result(make(std::move(request), true));
+    if (!done) told = std::unexpected(std::move(done).error());
+  }
+  forgetting = false;
+  co_await std::move(told);
+}
+
 void NetnsPool::State::tell_if_low(Network& network) {
   if (network.told_low || network.free.size() >= network.settings.ready) return;
   network.told_low = true;
@@ -212,13 +257,15 @@ Task<> NetnsPool::State::refill(std::string name) {
     std::vector<Interface> interfaces;
     if (!name.empty()) {
       if (network.free.empty()) break;
-      Result<Interface> whole = complete({.network = name, .name = pooled_interface_name});
+      Result<Interface> whole = complete(
+          {.network = name, .name = pooled_interface_name, .isolated = network.settings.isolated});
       if (!whole) break;
       interfaces = {*std::move(whole)};
     }
-    Result<Fd> made = co_await as_result(make({.interfaces = interfaces}, true));
+    Result<Made> made = co_await as_result(make({.interfaces = interfaces}, true));
     if (made) {
-      network.ready.push_back({*std::move(made), std::move(interfaces)});
+      note_links(interfaces, made->links);
+      network.ready.push_back({std::move(made->descriptor), std::move(interfaces)});
     } else {
       network.refilling = true;  // release() must not begin another round
       release(interfaces);
@@ -232,6 +279,13 @@ Task<> NetnsPool::State::refill(std::string name) {
 NetnsPool::NetnsPool(ring::Loop& loop, const Fd& program, Handlers handlers)
     : state_(std::make_unique<State>(loop, program, std::move(handlers))) {}
 NetnsPool::~NetnsPool() = default;
+
+void NetnsPool::await_links() { state_->links_known = false; }
+void NetnsPool::use_links(std::string pins) {
+  state_->pins = std::move(pins);
+  state_->links_known = true;
+  state_->idle.notify_all();
+}
 
 Result<> NetnsPool::configure(const PoolRequest& request) {
   Network& network = state_->networks[request.network];
@@ -248,6 +302,7 @@ Result<> NetnsPool::configure(const PoolRequest& request) {
   while (network.ready.size() > request.ready) {
     ReadyNamespace surplus = std::move(network.ready.back());
     network.ready.pop_back();
+    state_->forget_links(surplus.interfaces);
     state_->release(surplus.interfaces);
   }
   state_->refill_later(request.network);
@@ -279,14 +334,15 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
       break;
     }
   }
-  Result<Fd> made = !complete
-                        ? Result<Fd>(std::unexpected(complete.error()))
-                        : co_await as_result(state.make({.interfaces = fresh.interfaces}, false));
+  Result<Made> made = !complete
+                          ? Result<Made>(std::unexpected(complete.error()))
+                          : co_await as_result(state.make({.interfaces = fresh.interfaces}, false));
   if (!made) {
     state.release(fresh.interfaces);
     co_return std::unexpected(std::move(made).error());
   }
-  fresh.descriptor = *std::move(made);
+  fresh.descriptor = std::move(made->descriptor);
+  note_links(fresh.interfaces, made->links);
   if (network != state.networks.end()) state.refill_later(name);
   co_return fresh;
 }
@@ -294,11 +350,12 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
 Task<Interface> NetnsPool::add(const Fd& place, Interface wanted, std::vector<Interface> rest) {
   Interface whole = co_await state_->complete(wanted);
   MakeRequest request{.task = MakerTask::Add, .interfaces = {whole}, .rest = std::move(rest)};
-  Result<Fd> added = co_await as_result(state_->make(std::move(request), false, &place));
+  Result<Made> added = co_await as_result(state_->make(std::move(request), false, &place));
   if (!added) {
     state_->release({whole});
     co_return std::unexpected(std::move(added).error());
   }
+  if (!added->links.empty()) whole.link = added->links.front();
   co_return whole;
 }
 
@@ -310,6 +367,7 @@ Task<> NetnsPool::remove(const Fd& place, Interface gone, std::vector<Interface>
 
 void NetnsPool::give_back(ReadyNamespace used) {
   used.descriptor = Fd();
+  state_->forget_links(used.interfaces);
   state_->release(used.interfaces);
 }
 

@@ -42,6 +42,12 @@ class NetnsPool {
   NetnsPool(const NetnsPool&) = delete;
   NetnsPool& operator=(const NetnsPool&) = delete;
 
+  // Makes nothing until use_links() has said whether programs watch links: what makes an interface
+  // has to know.
+  void await_links();
+  // `pins`: their directory; empty: none do.
+  void use_links(std::string pins);
+
   // See PoolRequest. Addresses the pool has already, in whatever state, are not added again.
   Result<> configure(const PoolRequest& request);
   // From the pool at once if it has one that fits, else made now. Empty: `lo` alone. An interface
@@ -71,7 +77,8 @@ class NetnsPool {
 };
 
 inline constexpr const char* netns_maker_argument = "--netns-maker";
-// The maker's whole life: serves descriptor 3 until that is closed. Returns an exit code.
-int netns_maker_main();
+// The maker's whole life: serves descriptor 3 until that is closed. `pins`: of the programs that
+// watch links, or "". Returns an exit code.
+int netns_maker_main(const char* pins);
 
 }  // namespace nacelle::core

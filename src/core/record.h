@@ -20,7 +20,7 @@
 namespace nacelle::core {
 
 struct Record {
-  static constexpr uint32_t version_value = 2;
+  static constexpr uint32_t version_value = 3;
   uint32_t version = version_value;
   std::string id, exec;
   int32_t pid = 0;

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "bpf/loader.h"
+#include "bpf/pins.h"
 #include "codec/flat.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
@@ -34,6 +37,9 @@ int64_t realtime_ns() {
 }
 
 namespace {
+
+constexpr std::chrono::seconds loader_patience{20};
+constexpr size_t loader_words_max = 4096;
 
 void say(const std::string& line) {
   const std::string whole = cat("nacelle-core: ", line, "\n");
@@ -117,7 +123,42 @@ Result<> Server::open_common() {
   pool_ = std::make_unique<NetnsPool>(
       loop_, program_,
       NetnsPool::Handlers{.low = [this](const PoolLowEvent& event) { send_event(event); }});
+  pool_->await_links();
+  watching_->start(load_links());
   return {};
+}
+
+// The programs that watch links, beside everything else: only what makes a link waits for them.
+ring::Task<> Server::load_links() {
+  const Result<> loaded = co_await as_result(run_loader());
+  if (!loaded && loaded.error().kind() == Kind::Cancelled) co_return;
+  if (!loaded) {
+    links_error_ = loaded.error().message();
+    say(cat("no programs watch containers' links, the packet filter alone does: ", links_error_));
+  }
+  pool_->use_links(loaded ? bpf::pins_directory(options_.run_directory) : std::string());
+}
+
+ring::Task<> Server::run_loader() {
+  const Fd words(::memfd_create("nacelle-bpf-words", MFD_CLOEXEC));
+  const std::string pins = bpf::pins_directory(options_.run_directory);
+  sys::SpawnOptions options;
+  options.program = &program_;
+  options.arguments = {"nacelle-core", bpf::loader_argument, pins};
+  options.standard_error = &words;
+  const Fd process = co_await sys::spawn(options);
+  const Result<int> status = co_await as_result(ring::with_deadline(
+      loop_, ring::wait_process(loop_, process), loader_patience, "loading BPF programs"));
+  if (!status) {
+    (void)sys::kill_process(process, SIGKILL);
+    (void)sys::reap(process);
+  }
+  if (co_await Result<int>(status) == 0) co_return;
+  std::string said(loader_words_max, '\0');
+  const ssize_t length = ::pread(words.get(), said.data(), said.size(), 0);
+  said.resize(length > 0 ? static_cast<size_t>(length) : 0);
+  while (said.ends_with('\n')) said.pop_back();
+  co_await fail(Kind::Unavailable, std::move(said));
 }
 
 Result<> Server::open(Fd lock, Fd listener) {
@@ -311,6 +352,9 @@ ring::Task<int> Server::run() {
   watching_->cancel();
   co_await watching_->join();
   co_await requests_->join();
+  // Nobody is there whom they would keep apart.
+  const Result<> removed = bpf::remove_pins_directory(bpf::pins_directory(options_.run_directory));
+  if (!removed) say(removed.error().message());
   co_return 0;
 }
 

@@ -99,6 +99,8 @@ class Server {
 
   // server.cc
   Result<> open_common();
+  ring::Task<> load_links();
+  ring::Task<> run_loader();
   ring::Task<> accept_engines();
   ring::Task<> read_requests(std::shared_ptr<Connection> connection);
   ring::Task<> handle(std::shared_ptr<Connection> connection, Packet packet);
@@ -173,6 +175,7 @@ class Server {
   std::unique_ptr<NetnsPool> pool_;
   container::DevicePrograms device_programs_;
   std::map<std::string, PoolRequest> pools_;  // as last asked for
+  std::string links_error_;                   // why no programs watch links
   std::unique_ptr<LogLink> logs_;
 
   Life life_ = Life::Serving;

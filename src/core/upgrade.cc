@@ -41,7 +41,7 @@ struct KeptProcess {
 };
 
 struct State {
-  static constexpr uint32_t version_value = 2;
+  static constexpr uint32_t version_value = 3;
   uint32_t version = version_value;
   std::string run_directory, worker, cgroup_root;
   int lock = -1, listener = -1, engine = -1;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/text.h"
+#include "sys/file.h"
 
 namespace nacelle::sys {
 namespace {
@@ -144,6 +145,144 @@ Result<std::string> read_program_name(const Fd& program) {
     return fail_bpf(errno, "asking for the name of a BPF program");
   }
   return std::string(info.name, ::strnlen(info.name, sizeof info.name));
+}
+
+// Pins, maps --------------------------------------------------------------------------------------
+
+Result<Fd> open_bpf_pin(const std::string& path) {
+  bpf_attr attr = empty_attr();
+  attr.pathname = address(path.c_str());
+  const long fd = bpf(BPF_OBJ_GET, attr);
+  if (fd < 0) return fail_bpf(errno, cat("opening ", path));
+  return Fd(static_cast<int>(fd));
+}
+
+Result<> pin_bpf(const Fd& object, const std::string& path) {
+  bpf_attr attr = empty_attr();
+  attr.pathname = address(path.c_str());
+  attr.bpf_fd = static_cast<uint32_t>(object.get());
+  if (bpf(BPF_OBJ_PIN, attr) == 0) return {};
+  return fail_bpf(errno, cat("pinning ", path));
+}
+
+Result<BpfMapShape> read_map_shape(const Fd& map) {
+  bpf_map_info info;
+  std::memset(&info, 0, sizeof info);
+  bpf_attr attr = empty_attr();
+  attr.info.bpf_fd = static_cast<uint32_t>(map.get());
+  attr.info.info = address(&info);
+  attr.info.info_len = sizeof info;
+  if (bpf(BPF_OBJ_GET_INFO_BY_FD, attr) != 0) return fail_bpf(errno, "asking about a BPF map");
+  return BpfMapShape{info.type, info.key_size, info.value_size, info.max_entries, info.map_flags};
+}
+
+namespace {
+
+bpf_attr map_row(const Fd& map, const void* key, const void* value) {
+  bpf_attr attr = empty_attr();
+  attr.map_fd = static_cast<uint32_t>(map.get());
+  attr.key = address(key);
+  attr.value = address(value);
+  return attr;
+}
+
+}  // namespace
+
+Result<> put_map_row(const Fd& map, const void* key, const void* value) {
+  bpf_attr attr = map_row(map, key, value);
+  if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return {};
+  return fail_bpf(errno, "writing a row of a BPF map");
+}
+
+Result<bool> find_map_row(const Fd& map, const void* key, void* value) {
+  bpf_attr attr = map_row(map, key, value);
+  if (bpf(BPF_MAP_LOOKUP_ELEM, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  return fail_bpf(errno, "reading a row of a BPF map");
+}
+
+Result<> erase_map_row(const Fd& map, const void* key) {
+  bpf_attr attr = map_row(map, key, nullptr);
+  if (bpf(BPF_MAP_DELETE_ELEM, attr) == 0 || errno == ENOENT) return {};
+  return fail_bpf(errno, "deleting a row of a BPF map");
+}
+
+Result<bool> next_map_key(const Fd& map, const void* key, void* next) {
+  bpf_attr attr = map_row(map, key, next);
+  if (bpf(BPF_MAP_GET_NEXT_KEY, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  return fail_bpf(errno, "asking for the next row of a BPF map");
+}
+
+Result<bool> read_map_batch(const Fd& map, BpfBatch& batch) {
+  bpf_attr attr = empty_attr();
+  attr.batch.map_fd = static_cast<uint32_t>(map.get());
+  attr.batch.in_batch = address(batch.from);
+  attr.batch.out_batch = address(batch.to);
+  attr.batch.keys = address(batch.keys);
+  attr.batch.values = address(batch.values);
+  attr.batch.count = batch.count;
+  const long status = bpf(BPF_MAP_LOOKUP_BATCH, attr);
+  // ENOENT: the end, with what there was until then.
+  if (status != 0 && errno != ENOENT) return fail_bpf(errno, "reading rows of a BPF map");
+  batch.count = attr.batch.count;
+  return status == 0;
+}
+
+Result<uint32_t> count_possible_cpus() {
+  // "0-3": what is possible begins with 0 and has no gaps.
+  const std::string text =
+      TRY(read_file_at(working_directory, "/sys/devices/system/cpu/possible", 4096));
+  const size_t digits = text.find_last_of("0123456789");
+  if (digits == std::string::npos) return fail(Kind::Internal, "no CPU is possible");
+  const size_t begin = text.find_last_not_of("0123456789", digits) + 1;
+  const auto last =
+      parse_number<uint32_t>(std::string_view(text).substr(begin, digits + 1 - begin));
+  if (!last || *last > 65535) return fail(Kind::Internal, cat("possible CPUs: '", text, "'"));
+  return *last + 1;
+}
+
+// Programs on network interfaces
+// -------------------------------------------------------------------
+
+namespace {
+
+// Linux 6.6; the headers of Debian 12 are 6.1's. REMOVE when 6.6 is what one builds with.
+constexpr uint32_t tcx_ingress = 46, tcx_egress = 47, flag_before = 1u << 3;
+
+uint32_t attach_type(NetworkSide side) {
+  return side == NetworkSide::Ingress ? tcx_ingress : tcx_egress;
+}
+
+}  // namespace
+
+Result<> attach_to_interface(uint32_t index, const Fd& program, NetworkSide side, const Fd* old) {
+  bpf_attr attr = empty_attr();
+  attr.target_fd = index;  // target_ifindex, by its later name
+  attr.attach_bpf_fd = static_cast<uint32_t>(program.get());
+  attr.attach_type = attach_type(side);
+  attr.attach_flags = flag_before;
+  if (old != nullptr) {
+    attr.attach_flags = BPF_F_REPLACE;
+    attr.replace_bpf_fd = static_cast<uint32_t>(old->get());
+  }
+  if (bpf(BPF_PROG_ATTACH, attr) == 0) return {};
+  if (errno == EINVAL) return fail(Kind::Unsupported, "this kernel has no tcx (Linux 6.6)");
+  return fail_bpf(errno, "attaching a BPF program to a network interface");
+}
+
+Result<std::vector<uint32_t>> query_interface_programs(uint32_t index, NetworkSide side) {
+  std::vector<uint32_t> ids(attached_programs_max);
+  bpf_attr attr = empty_attr();
+  attr.query.target_fd = index;
+  attr.query.attach_type = attach_type(side);
+  attr.query.prog_ids = address(ids.data());
+  attr.query.prog_cnt = attached_programs_max;
+  if (bpf(BPF_PROG_QUERY, attr) != 0) {
+    return fail_bpf(errno, "asking for the BPF programs of a network interface");
+  }
+  ids.resize(attr.query.prog_cnt);
+  return ids;
 }
 
 }  // namespace nacelle::sys

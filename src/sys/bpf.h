@@ -1,5 +1,6 @@
-// The bpf(2) calls that container start-up needs, without libbpf: load a program, attach it to a
-// cgroup, exchange it, take it off, ask what is there. Maps and links are not its business.
+// The bpf(2) calls that processes that stay and the start of containers need, without libbpf:
+// device programs of cgroups; programs and maps that somebody has pinned, programs on network
+// interfaces. Loading object files is not its business (src/bpf/loader.h).
 #pragma once
 
 #include <linux/bpf.h>
@@ -30,5 +31,44 @@ Result<std::vector<uint32_t>> query_cgroup_programs(const Fd& cgroup, bpf_attach
 Result<Fd> open_program(uint32_t id);
 // The name a program was loaded with.
 Result<std::string> read_program_name(const Fd& program);
+
+// Pins, maps --------------------------------------------------------------------------------------
+
+Result<Fd> open_bpf_pin(const std::string& path);
+Result<> pin_bpf(const Fd& object, const std::string& path);
+
+struct BpfMapShape {
+  uint32_t type = 0, key_bytes = 0, value_bytes = 0, rows_max = 0, flags = 0;
+  bool operator==(const BpfMapShape&) const = default;
+};
+Result<BpfMapShape> read_map_shape(const Fd& map);
+
+// Keys and values are of the map's own sizes: who calls has compared them with read_map_shape().
+Result<> put_map_row(const Fd& map, const void* key, const void* value);
+Result<bool> find_map_row(const Fd& map, const void* key, void* value);  // false: there is none
+Result<> erase_map_row(const Fd& map, const void* key);                  // none: no error
+// The key after `key` (null: the first); false at the end.
+Result<bool> next_map_key(const Fd& map, const void* key, void* next);
+// Up to `count` rows in one call. `position`: 4 bytes that the kernel goes on by, or for hashes
+// a key's worth if that is more; null `from` is the beginning. False: these were the last.
+struct BpfBatch {
+  const void* from = nullptr;
+  void* to = nullptr;
+  void *keys = nullptr, *values = nullptr;
+  uint32_t count = 0;  // room; then how many came
+};
+Result<bool> read_map_batch(const Fd& map, BpfBatch& batch);
+// How many values a row of a map per CPU has.
+Result<uint32_t> count_possible_cpus();
+
+// Programs on network interfaces
+// -------------------------------------------------------------------
+
+enum class NetworkSide : uint8_t { Ingress, Egress };
+// Before all others there (tcx, Linux 6.6), for as long as the interface lives. Unsupported: the
+// kernel has no tcx. With `old` in its place, in one step.
+Result<> attach_to_interface(uint32_t index, const Fd& program, NetworkSide side,
+                             const Fd* old = nullptr);
+Result<std::vector<uint32_t>> query_interface_programs(uint32_t index, NetworkSide side);
 
 }  // namespace nacelle::sys

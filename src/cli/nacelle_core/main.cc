@@ -4,6 +4,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "bpf/loader.h"
 #include "core/netns_pool.h"
 #include "core/server.h"
 
@@ -54,8 +55,11 @@ bool parse(int argc, char** argv, nacelle::core::ServerOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == nacelle::core::netns_maker_argument) {
-    return nacelle::core::netns_maker_main();
+  if (argc == 3 && std::string_view(argv[1]) == nacelle::core::netns_maker_argument) {
+    return nacelle::core::netns_maker_main(argv[2]);
+  }
+  if (argc == 3 && std::string_view(argv[1]) == nacelle::bpf::loader_argument) {
+    return nacelle::bpf::loader_main(argv[2]);
   }
   if (argc == 2 && std::string_view(argv[1]) == "--help") {
     std::fputs(usage, stdout);

@@ -1,0 +1,8 @@
+// What bpf/ was compiled to, as data (loader.cc).
+  .section .rodata.nacelle_bpf_objects, "a", @progbits
+  .balign 8
+  .globl nacelle_bpf_link_begin, nacelle_bpf_link_end
+nacelle_bpf_link_begin:
+  .incbin "link.bpf.o"
+nacelle_bpf_link_end:
+  .section .note.GNU-stack, "", @progbits
