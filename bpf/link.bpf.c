@@ -356,7 +356,8 @@ int link_ingress(struct __sk_buff* skb) {
   const __u32 index = skb->ifindex;
   const struct nacelle_link* link = bpf_map_lookup_elem(&links, &index);
   if (link == 0) return drop(skb, &packet, NACELLE_DROP_NO_ROW, from);
-  count_sent(index, skb->len);
+  // A tag has been taken off the frame by now.
+  count_sent(index, skb->len + (skb->vlan_present ? 4 : 0));
   if (skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) ||
       skb->protocol == bpf_htons(ETH_P_8021AD)) {
     return drop(skb, &packet, NACELLE_DROP_VLAN, from);

@@ -82,7 +82,8 @@ struct nacelle_endpoint {
 
 // A row of `counters` (per CPU), by link: bytes as its own interface counts them, with the Ethernet
 // header. What a container has sent is counted before it is judged, what it gets only when it gets
-// it. Stays until who reads it takes it away.
+// it. It goes with the link's row: who wants to know the end of it looks before core forgets the
+// container.
 struct nacelle_counters {
   __u64 sent_bytes, sent_packets, received_bytes, received_packets;
 };

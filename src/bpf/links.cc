@@ -96,14 +96,17 @@ Result<> Links::add(const nacelle_link& row) {
 
 Result<> Links::remove(uint32_t link) {
   nacelle_link row{};
-  if (!TRY(find(link, row))) return {};
-  const nacelle_address key = mapped(row.address);
-  nacelle_endpoint endpoint{};
-  // Somebody else may have the address by now.
-  if (TRY(sys::find_map_row(endpoints_, &key, &endpoint)) && endpoint.link == link) {
-    TRY(sys::erase_map_row(endpoints_, &key));
+  if (TRY(find(link, row))) {
+    const nacelle_address key = mapped(row.address);
+    nacelle_endpoint endpoint{};
+    // Somebody else may have the address by now.
+    if (TRY(sys::find_map_row(endpoints_, &key, &endpoint)) && endpoint.link == link) {
+      TRY(sys::erase_map_row(endpoints_, &key));
+    }
+    TRY(sys::erase_map_row(links_, &link));
   }
-  return sys::erase_map_row(links_, &link);
+  TRY(sys::erase_map_row(drops_, &link));
+  return sys::erase_map_row(counters_, &link);
 }
 
 Result<bool> Links::find(uint32_t link, nacelle_link& row) const {
@@ -121,7 +124,7 @@ std::vector<uint32_t> Links::list() const {
   std::vector<uint32_t> all;
   uint32_t key = 0;
   const void* before = nullptr;
-  while (sys::next_map_key(links_, before, &key).value_or(false)) {
+  while (sys::next_map_key(counters_, before, &key).value_or(false)) {
     all.push_back(key);
     before = &key;
   }
@@ -153,18 +156,6 @@ Result<LinkTotals> Links::read_totals(uint32_t link) const {
   totals.counters = sum(values.data(), cpus_);
   (void)TRY(sys::find_map_row(drops_, &link, &totals.drops));
   return totals;
-}
-
-Result<std::map<uint32_t, LinkTotals>> Links::take_totals_of_gone() {
-  std::map<uint32_t, LinkTotals> gone;
-  for (const auto& [link, counters] : TRY(read_counters())) {
-    nacelle_link row{};
-    if (TRY(find(link, row))) continue;
-    gone[link] = TRY(read_totals(link));
-    TRY(sys::erase_map_row(counters_, &link));
-    TRY(sys::erase_map_row(drops_, &link));
-  }
-  return gone;
 }
 
 }  // namespace nacelle::bpf

@@ -34,17 +34,16 @@ class Links {
 
   // Of a host's end that nobody can send by yet: its programs, and then its row.
   Result<> add(const nacelle_link& row);
-  // It does not pass packets any more. Its totals stay until they are taken.
+  // It does not pass packets any more; its counters go as well.
   Result<> remove(uint32_t link);
   Result<bool> find(uint32_t link, nacelle_link& row) const;
   Result<> set_policy(uint32_t link, uint32_t policy);
+  // Whatever a row of any kind is about.
   std::vector<uint32_t> list() const;
 
   // Of all links there are or were, in one pass; and of one.
   Result<std::map<uint32_t, nacelle_counters>> read_counters() const;
   Result<LinkTotals> read_totals(uint32_t link) const;
-  // Of those that are gone; they are forgotten with it.
-  Result<std::map<uint32_t, LinkTotals>> take_totals_of_gone();
 
  private:
   Fd ingress_, egress_, links_, endpoints_, counters_, drops_;

@@ -143,13 +143,14 @@ Result<> renew_links(const std::string& directory) {
   const Fd ingress = TRY(open_pin(directory, program_names[0]));
   const Fd egress = TRY(open_pin(directory, program_names[1]));
   for (const uint32_t link : links.list()) {
-    char name[IF_NAMESIZE];
-    if (::if_indextoname(link, name) == nullptr) {
-      TRY(links.remove(link));
-      continue;
+    Result<> renewed = ensure_attached(link, ingress, sys::NetworkSide::Ingress, program_names[0]);
+    if (renewed) {
+      renewed = ensure_attached(link, egress, sys::NetworkSide::Egress, program_names[1]);
     }
-    TRY(ensure_attached(link, ingress, sys::NetworkSide::Ingress, program_names[0]));
-    TRY(ensure_attached(link, egress, sys::NetworkSide::Egress, program_names[1]));
+    char name[IF_NAMESIZE];
+    const bool is_there = ::if_indextoname(link, name) != nullptr;
+    if (is_there) TRY(std::move(renewed));
+    if (!is_there) TRY(links.remove(link));
   }
   return {};
 }

@@ -85,6 +85,8 @@ struct NetnsPool::State {
   void release(const std::vector<Interface>& interfaces);
   void forget_links(const std::vector<Interface>& interfaces);
   Task<> tell_gone();
+  Task<> leave_ready();
+  MakeRequest next_gone();
   void refill_later(const std::string& name);
   Task<> refill(std::string name);
   void tell_if_low(Network& network);
@@ -224,16 +226,34 @@ void NetnsPool::State::forget_links(const std::vector<Interface>& interfaces) {
 Task<> NetnsPool::State::tell_gone() {
   Result<> told;
   while (told && !gone.empty()) {
-    constexpr size_t at_once_max = 32;  // below maker_packet_bytes_max
-    const auto count = static_cast<std::ptrdiff_t>(std::min(gone.size(), at_once_max));
-    MakeRequest request{.task = MakerTask::Forget,
-                        .interfaces = {gone.begin(), gone.begin() + count}};
-    gone.erase(gone.begin(), gone.begin() + count);
-    Result<Made> done = co_await as_result(make(std::move(request), true));
+    Result<Made> done = co_await as_result(make(next_gone(), true));
     if (!done) told = std::unexpected(std::move(done).error());
   }
   forgetting = false;
   co_await std::move(told);
+}
+
+// What is ready goes; who comes next makes his own.
+Task<> NetnsPool::State::leave_ready() {
+  for (auto& [name, network] : networks) {
+    for (const ReadyNamespace& each : network.ready) {
+      gone.insert(gone.end(), each.interfaces.begin(), each.interfaces.end());
+    }
+  }
+  networks.clear();
+  while (control && !pins.empty() && !gone.empty()) {
+    Result<MakerAnswer> answer = co_await as_result(
+        with_deadline(loop, ask(next_gone(), nullptr), maker_patience, "the maker of links"));
+    if (!answer) co_return;  // core looks for what is left when it begins
+  }
+}
+
+MakeRequest NetnsPool::State::next_gone() {
+  constexpr size_t at_once_max = 32;  // below maker_packet_bytes_max
+  const auto end = gone.begin() + static_cast<std::ptrdiff_t>(std::min(gone.size(), at_once_max));
+  MakeRequest request{.task = MakerTask::Forget, .interfaces = {gone.begin(), end}};
+  gone.erase(gone.begin(), end);
+  return request;
 }
 
 void NetnsPool::State::tell_if_low(Network& network) {
@@ -398,7 +418,7 @@ Task<> NetnsPool::close() {
   state_->background.cancel();
   co_await state_->background.join();
   while (state_->busy) co_await state_->idle.wait();
-  state_->networks.clear();
+  co_await state_->leave_ready();
   state_->end_maker();
 }
 

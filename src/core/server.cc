@@ -19,6 +19,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "bpf/links.h"
 #include "bpf/loader.h"
 #include "bpf/pins.h"
 #include "codec/flat.h"
@@ -130,13 +131,28 @@ Result<> Server::open_common() {
 
 // The programs that watch links, beside everything else: only what makes a link waits for them.
 ring::Task<> Server::load_links() {
-  const Result<> loaded = co_await as_result(run_loader());
+  const std::string pins = bpf::pins_directory(options_.run_directory);
+  Result<> loaded = co_await as_result(run_loader());
   if (!loaded && loaded.error().kind() == Kind::Cancelled) co_return;
+  if (loaded) loaded = forget_unknown_links(pins);
   if (!loaded) {
     links_error_ = loaded.error().message();
     say(cat("no programs watch containers' links, the packet filter alone does: ", links_error_));
   }
-  pool_->use_links(loaded ? bpf::pins_directory(options_.run_directory) : std::string());
+  pool_->use_links(loaded ? pins : std::string());
+}
+
+// Rows that a predecessor has left: of namespaces it had ready, and of what ended since.
+Result<> Server::forget_unknown_links(const std::string& pins) {
+  std::set<uint32_t> known;
+  for (const auto& [key, process] : processes_) {
+    for (const Interface& each : process->record.interfaces) known.insert(each.link);
+  }
+  bpf::Links links = TRY(bpf::Links::open(pins));
+  for (const uint32_t link : links.list()) {
+    if (!known.contains(link)) TRY(links.remove(link));
+  }
+  return {};
 }
 
 ring::Task<> Server::run_loader() {

@@ -101,6 +101,7 @@ class Server {
   Result<> open_common();
   ring::Task<> load_links();
   ring::Task<> run_loader();
+  Result<> forget_unknown_links(const std::string& pins);
   ring::Task<> accept_engines();
   ring::Task<> read_requests(std::shared_ptr<Connection> connection);
   ring::Task<> handle(std::shared_ptr<Connection> connection, Packet packet);

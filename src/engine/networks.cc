@@ -247,6 +247,11 @@ Result<> check_name(const std::string& name) {
 
 }  // namespace
 
+bool Network::is_on(const std::string& option) const {
+  const auto found = options.find(option);
+  return found == options.end() || found->second == "true" || found->second == "1";
+}
+
 bool Network::predefined() const { return is_predefined(name); }
 
 // One network and who is in it.
@@ -699,6 +704,7 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
     interface.prefix_len = static_cast<uint8_t>(entry.pools.front().subnet.length);
     interface.gateway = entry.pools.front().gateway.text();
     interface.internal = about.internal;
+    interface.isolated = !about.allows_neighbours();
     if (const auto mtu = about.options.find(std::string(mtu_option)); mtu != about.options.end()) {
       interface.mtu = parse_number<uint32_t>(mtu->second).value_or(0);
     }
@@ -775,6 +781,7 @@ core::PoolRequest Networks::lease_pool(unsigned addresses, unsigned ready) {
   request.network = entry.network.id;
   request.prefix_len = static_cast<uint8_t>(pool.subnet.length);
   request.gateway = pool.gateway.text();
+  request.isolated = !entry.network.allows_neighbours();
   const auto mtu = entry.network.options.find(std::string(mtu_option));
   if (mtu != entry.network.options.end()) {
     request.mtu = parse_number<uint32_t>(mtu->second).value_or(0);

@@ -41,6 +41,10 @@ struct Network {
   std::vector<IpamPool> pools;
   // `bridge`, `host` and `none`, which are always there.
   bool predefined() const;
+  // One of Docker's switches: on, where nobody has said otherwise.
+  bool is_on(const std::string& option) const;
+  // Whether its containers may reach each other.
+  bool allows_neighbours() const { return is_on("com.docker.network.bridge.enable_icc"); }
   template <class V>
   void describe(V& v) {
     v("Id", id);

@@ -16,6 +16,7 @@
 #include <chrono>
 
 #include "base/text.h"
+#include "bpf/abi/link.h"
 #include "engine/addresses.h"
 #include "ring/ops.h"
 #include "sys/file.h"
@@ -42,6 +43,10 @@ constexpr std::string_view any_address = "0.0.0.0";
 //                 own address as the sender
 // Host ends of containers' interfaces are called nv and twelve digits (core/netns_maker.cc). A
 // packet from one must come from an address that is routed there.
+// The walls are those of bpf/link.bpf.c, which go by links and need none of this; here they hold for
+// kernels that take no programs. What the programs cannot see is whether an address was translated
+// or something was asked for from outside: that is told them by a mark.
+static_assert(NACELLE_MARK_TRANSLATED == 0x20000000);
 constexpr std::string_view table_text = R"(
 table ip nacelle {
   set within { type ipv4_addr . ipv4_addr; flags interval; }
@@ -70,6 +75,8 @@ table ip nacelle {
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
+    iifname != "nv*" ct state established,related meta mark set meta mark or 0x20000000
+    ct status dnat meta mark set meta mark or 0x20000000
     ct state established,related accept
     ip saddr . ip daddr @within accept
     ip saddr @internal drop
@@ -95,11 +102,6 @@ table ip6 nacelle {
 // Deleting what is not there is an error, making what is there is none.
 constexpr std::string_view no_table_text =
     "table ip nacelle\ndelete table ip nacelle\ntable ip6 nacelle\ndelete table ip6 nacelle\n";
-
-bool is_on(const Network& network, const std::string& option) {
-  const auto found = network.options.find(option);
-  return found == network.options.end() || found->second == "true" || found->second == "1";
-}
 
 std::string protocol_number(std::string_view key) {
   const std::string_view name = key.substr(std::min(key.find('/'), key.size()));
@@ -192,10 +194,10 @@ RuleElements elements_of_networks(const std::vector<Network>& networks) {
       elements.emplace("networks", subnet);
       if (network.internal) {
         elements.emplace("internal", subnet);
-      } else if (is_on(network, "com.docker.network.bridge.enable_ip_masquerade")) {
+      } else if (network.is_on("com.docker.network.bridge.enable_ip_masquerade")) {
         elements.emplace("masqueraded", subnet);
       }
-      if (!is_on(network, "com.docker.network.bridge.enable_icc")) continue;
+      if (!network.allows_neighbours()) continue;
       for (const std::string& other : subnets) {
         elements.emplace("within", cat(subnet, " . ", other));
       }

@@ -7,11 +7,12 @@ usage: packets.py serve tcp|udp PORT NAME     answers everyone with NAME and the
                                               answer in between
        packets.py hold tcp|udp ADDRESS PORT   listens there and says nothing
 """
+import os
 import socket
 import sys
 import time
 
-PATIENCE_S = 2
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "2"))
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
