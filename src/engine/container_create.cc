@@ -40,13 +40,6 @@ std::string stamp_of(int directory_fd, const char* path) {
              ' ', status.st_mtim.tv_nsec);
 }
 
-Result<> put_file(const Fd& place, const char* name, std::string_view text, mode_t mode) {
-  const Fd file =
-      TRY(sys::open_at(place.get(), name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
-  if (text.empty()) return {};
-  return sys::write_all(file, text, name);
-}
-
 // Gives back what a create has taken, unless it came to its end.
 class Undo {
  public:
@@ -220,11 +213,16 @@ bool needs_root(const CreateRequest& request) {
 
 // Images. ----------------------------------------------------------------------------------------
 
+std::string Containers::State::stamp_of_index() const {
+  return stamp_of(engine.images->store().content_directory().get(), "index.json");
+}
+
 ring::Task<std::shared_ptr<KnownImage>> Containers::State::find_image(std::string name) {
-  std::string stamp = stamp_of(engine.images->store().content_directory().get(), "index.json");
+  std::string stamp = stamp_of_index();
   if (stamp != index_stamp || images.size() >= images_max) {
     images.clear();
     trees.clear();
+    spares.drop_all();
     index_stamp = std::move(stamp);
   }
   if (const auto known = images.find(name); known != images.end()) co_return known->second;
@@ -242,48 +240,61 @@ ring::Task<> Containers::State::prepare_root(std::shared_ptr<KnownImage> image) 
   image->root = co_await engine.images->mount(image->details.image.manifest.digest, {});
 }
 
+// An image's layers, as far as they are unpacked.
+Result<Trees> Containers::State::trees_of(const std::string& chains) {
+  if (const auto known = trees.find(chains); known != trees.end()) {
+    const bool are_there = std::ranges::all_of(*known->second, [](const Fd& tree) {
+      const Result<struct stat> status = sys::stat_fd(tree);
+      return status && status->st_nlink > 0;
+    });
+    if (are_there) return known->second;
+  }
+  std::vector<codec::Digest> digests;
+  std::string_view rest = chains;
+  while (!rest.empty()) digests.push_back(TRY(codec::Digest::parse(take_until(rest, '\n'))));
+  auto opened = TRY(image::Layers(engine.images->store()).open_all(digests));
+  if (trees.size() >= images_max) trees.clear();
+  return trees[chains] = std::make_shared<std::vector<Fd>>(std::move(opened));
+}
+
 ring::Task<Fd> Containers::State::mount_root(EntryRef entry) {
+  if (entry->ready_root) co_return std::exchange(entry->ready_root, Fd());
   const Fd place = co_await open_directory(*entry);
   const std::string chains = co_await sys::read_file_at(place.get(), "image", chains_bytes_max);
   const Fd upper = co_await sys::open_at(place.get(), "upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   const Fd work = co_await sys::open_at(place.get(), "work", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  const bool is_volatile = entry->container.host.auto_remove;
-  if (is_volatile && entry->run > 0) co_await image::end_volatile(work);
-  std::shared_ptr<std::vector<Fd>> found;
-  if (const auto known = trees.find(chains); known != trees.end()) {
-    found = known->second;
-    for (const Fd& tree : *found) {
-      const Result<struct stat> status = sys::stat_fd(tree);
-      if (!status || status->st_nlink == 0) found = nullptr;
-      if (!found) break;
-    }
-  }
+  const Container& container = entry->container;
+  const bool is_volatile = container.host.auto_remove;
+  // What never ran may have been mounted ahead, by an engine that is no more.
+  const bool may_have_been_mounted = entry->run > 0 || container.state.phase == Phase::Created;
+  if (is_volatile && may_have_been_mounted) co_await image::end_volatile(work);
+  const Result<Trees> found = trees_of(chains);
   if (!found) {
-    std::vector<codec::Digest> digests;
-    std::string_view rest = chains;
-    while (!rest.empty()) {
-      digests.push_back(co_await codec::Digest::parse(take_until(rest, '\n')));
-    }
-    Result<std::vector<Fd>> opened = image::Layers(engine.images->store()).open_all(digests);
-    if (!opened) {
-      // Unpacks again what is missing, as far as its blobs are there.
-      image::Images::MountOptions options;
-      options.upper = &upper;
-      options.work = &work;
-      options.is_volatile = is_volatile;
-      auto manifest = co_await codec::Digest::parse(entry->container.image_manifest);
-      co_return co_await engine.images->mount(std::move(manifest), options);
-    }
-    if (trees.size() >= images_max) trees.clear();
-    found = std::make_shared<std::vector<Fd>>(*std::move(opened));
-    trees[chains] = found;
+    // Unpacks again what is missing, as far as its blobs are there.
+    image::Images::MountOptions options;
+    options.upper = &upper;
+    options.work = &work;
+    options.is_volatile = is_volatile;
+    auto manifest = co_await codec::Digest::parse(container.image_manifest);
+    co_return co_await engine.images->mount(std::move(manifest), options);
   }
-  image::OverlayOptions overlay;
-  for (const Fd& tree : *found) overlay.lower.push_back(&tree);
-  overlay.upper = &upper;
-  overlay.work = &work;
-  overlay.is_volatile = is_volatile;
-  co_return image::mount_overlay(overlay);
+  co_return spares.mount(*found, upper, work, is_volatile);
+}
+
+// Another one of the kind may follow.
+void Containers::State::wish_for_spare(const RootKind& kind) {
+  Result<Trees> layers = trees_of(kind.chains);
+  if (layers) spares.wish(kind, *std::move(layers));
+}
+
+void Containers::State::drop_ready_root(Entry& entry) {
+  if (entry.ready_root) background.start(close_mount(std::move(entry.ready_root)));
+}
+
+void Containers::State::drop_spare(SpareRoot spare) {
+  spare.place = Fd();
+  background.start(close_mount(std::move(spare.mount)));
+  background.start(remove_trash(std::move(spare.name)));
 }
 
 // Plans. -----------------------------------------------------------------------------------------
@@ -332,6 +343,7 @@ void Containers::State::keep_compiled(const EntryRef& entry) {
   compiled.push_back(entry);
   if (compiled.size() <= compiled_max) return;
   compiled.front()->compiled = nullptr;
+  drop_ready_root(*compiled.front());
   compiled.pop_front();
 }
 
@@ -363,18 +375,30 @@ ring::Task<> check_bind_sources(Containers::State* state, EntryRef entry) {
 // The container's directory with all that gc and a start look for in it. The chains come first and
 // under the store's lock: a collection sees either them or the image.
 ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
-                              std::shared_ptr<KnownImage> image, const std::string& mounted,
-                              Undo* undo) {
+                              RootKind kind, Undo* undo) {
   const image::Store& store = state->engine.images->store();
   const image::StoreLock held = co_await store.lock(state->loop, image::Store::LockKind::Shared);
   const int parent = state->directory.get();
   const char* id = entry->container.id.c_str();
+  // A spare has been made when the image was there; its layers are as long as the index is the same.
+  if (state->index_stamp == state->stamp_of_index()) {
+    std::optional<SpareRoot> spare = state->spares.take(kind);
+    if (spare && sys::rename_at(parent, spare->name.c_str(), id)) {
+      undo->has_directory();
+      entry->ready_root = std::move(spare->mount);
+      fault_point("create.spare");
+      co_return std::move(spare->place);
+    }
+  }
   co_await sys::make_directory_at(parent, id, 0700);
   undo->has_directory();
   fault_point("create.directory");
   Fd place = co_await sys::open_at(parent, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  co_await put_file(place, "image", image->chains, 0600);
-  co_await put_file(place, "base", cat(image->details.image.manifest.digest.text(), mounted), 0600);
+  co_await put_file(place, "image", kind.chains, 0600);
+  co_await put_file(place, "base", kind.base, 0600);
+  for (const char* name : {"upper", "work"}) {
+    co_await sys::make_directory_at(place.get(), name, name[0] == 'u' ? 0755 : 0700);
+  }
   fault_point("create.image");
   // Nothing removes the image from now on; that it is still there is seen at the start.
   co_return place;
@@ -382,8 +406,6 @@ ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
 
 ring::Task<> fill_directory(Containers::State* state, const CreateRequest& request,
                             const Fd& place) {
-  co_await sys::make_directory_at(place.get(), "upper", 0755);
-  co_await sys::make_directory_at(place.get(), "work", 0700);
   co_await put_file(place, "hostname", cat(request.config.hostname, '\n'), 0644);
   co_await put_file(place, "hosts", {}, 0644);
   co_await put_file(place, "resolv.conf", resolv_conf(request.host, state->hosts_own_resolv_conf()),
@@ -449,7 +471,10 @@ ring::Task<Created> Containers::State::create(CreateRequest request,
 
   entry->mounts = co_await plan_mounts(request, volumes_from);
   const std::string mounted = co_await find_mounted_images(&entry->mounts);
-  const Fd place = co_await make_directory(this, entry, image, mounted, &undo);
+  const RootKind kind{.chains = image->chains,
+                      .base = cat(container.image_manifest, mounted),
+                      .is_volatile = request.host.auto_remove};
+  const Fd place = co_await make_directory(this, entry, kind, &undo);
   co_await name_volumes(place, entry->mounts);
   co_await resolve_mounts(*this, request, container.id, entry->mounts, undo);
   fault_point("create.volumes");
@@ -468,6 +493,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request,
   keep_compiled(entry);
   flush_later(entry);
   publish(*entry, "create");
+  if (is_stored) wish_for_spare(kind);
   co_return created;
 }
 

@@ -105,6 +105,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   }
   fault_point("remove.volumes");
   entry->compiled = nullptr;
+  drop_ready_root(*entry);
   // One rename takes the record, and with it the container, off the list; it takes the writable
   // layer along, whose deletion takes its time.
   std::string trash = cat(".trash-", image::random_name());

@@ -260,7 +260,8 @@ Result<> Containers::State::write_hosts(Entry& entry) {
   const auto known = sys::read_file_at(place.get(), "hosts", text.size() + 1);
   if (known && *known == text) return {};
   // In place: the file is what is bound into the container.
-  const Fd file = TRY(sys::open_at(place.get(), "hosts", O_WRONLY | O_TRUNC | O_NOFOLLOW));
+  const int cut = known && known->empty() ? 0 : O_TRUNC;
+  const Fd file = TRY(sys::open_at(place.get(), "hosts", O_WRONLY | cut | O_NOFOLLOW));
   return sys::write_all(file, text, "hosts");
 }
 

@@ -24,6 +24,7 @@
 #include "engine/model.h"
 #include "engine/record.h"
 #include "engine/restart_policy.h"
+#include "engine/spare_roots.h"
 #include "engine/spec_builder.h"
 #include "image/images.h"
 #include "nacelle/fd.h"
@@ -80,6 +81,7 @@ struct Entry {
   bool auto_removing = false;
   int64_t started_ns = 0;  // steady enough: for how long it ran
   std::unique_ptr<Compiled> compiled;
+  Fd ready_root;  // of what never ran: its root, mounted ahead
   Fd mount;  // of its root while it runs: its last close, which may wait for a disk, is then ours
   std::vector<ParkedClient> parked;
   std::vector<std::weak_ptr<logs::Reader>> followers;  // told when nothing more will be written
@@ -150,8 +152,9 @@ struct Containers::State {
 
   // Images, by what they were asked for. Thrown away when the store's index has changed.
   std::map<std::string, std::shared_ptr<KnownImage>, std::less<>> images;
-  std::map<std::string, std::shared_ptr<std::vector<Fd>>, std::less<>> trees;  // by chains
+  std::map<std::string, Trees, std::less<>> trees;  // by chains
   std::string index_stamp;
+  SpareRoots spares;
   std::string resolv_text, resolv_stamp;  // the host's
 
   // container_find.cc
@@ -169,6 +172,11 @@ struct Containers::State {
   // `image`: what the request's name stands for, with its root, where it is not in the store.
   ring::Task<Created> create(CreateRequest request, std::shared_ptr<KnownImage> image = {});
   ring::Task<std::shared_ptr<KnownImage>> find_image(std::string name);
+  std::string stamp_of_index() const;
+  Result<Trees> trees_of(const std::string& chains);
+  void wish_for_spare(const RootKind& kind);
+  void drop_spare(SpareRoot spare);
+  void drop_ready_root(Entry& entry);
   ring::Task<> prepare_root(std::shared_ptr<KnownImage> image);
   // `mounted`: the container's root, where there is one already; else the image is looked into.
   ring::Task<> compile(EntryRef entry, const CreateRequest& request, const Fd* mounted);

@@ -19,7 +19,10 @@
 namespace nacelle::engine {
 
 Containers::State::State(Engine& engine_in)
-    : engine(engine_in), loop(engine_in.loop), background(engine_in.loop, [](const Error&) {}) {}
+    : engine(engine_in),
+      loop(engine_in.loop),
+      background(engine_in.loop, [](const Error&) {}),
+      spares(loop, background, [this](SpareRoot spare) { drop_spare(std::move(spare)); }) {}
 
 Containers::Containers(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Containers::~Containers() = default;
@@ -32,6 +35,7 @@ Result<std::unique_ptr<Containers>> Containers::open(Engine& engine) {
   state->directory =
       TRY(sys::open_at(data.get(), "containers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   state->directory_path = cat(root, "/containers");
+  TRY(state->spares.begin(data));
   for (std::string& name : TRY(image::list_directory(state->directory))) {
     if (is_id(name)) state->unloaded.insert(std::move(name));
   }

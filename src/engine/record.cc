@@ -1,5 +1,9 @@
 #include "engine/record.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "base/fault.h"
@@ -159,11 +163,15 @@ Result<Record> parse_record(std::string_view text) {
 Result<> save_record(const Fd& directory, std::string_view text) {
   {
     const Fd file =
-        TRY(sys::open_at(directory.get(), ".record", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+        TRY(sys::open_at(directory.get(), new_record_name, O_WRONLY | O_CREAT, 0600));
+    // Only what a crash has left: the file system would write out at once what replaces a cut one.
+    if (TRY(sys::stat_fd(file)).st_size > 0 && ::ftruncate(file.get(), 0) != 0) {
+      return fail_errno(errno, "ftruncate of a record");
+    }
     TRY(sys::write_all(file, text, record_name));
   }
   fault_point("record.written");
-  TRY(sys::rename_at(directory.get(), ".record", record_name));
+  TRY(sys::rename_at(directory.get(), new_record_name, record_name));
   fault_point("record.renamed");
   return {};
 }

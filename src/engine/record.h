@@ -16,6 +16,7 @@ namespace nacelle::engine {
 
 inline constexpr size_t record_bytes_max = 16u << 20;
 inline constexpr const char* record_name = "record";
+inline constexpr const char* new_record_name = ".record";  // until it is whole
 
 struct Record {
   Container container;  // without what only a running engine knows: directory, phases, execs

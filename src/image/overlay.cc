@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -179,7 +180,7 @@ class OnePage {
 
 // What this kernel can do is found out once, by doing it.
 Result<Fd> mount_best(const OverlayOptions& options) {
-  static Way best = Way::ByDescriptor;
+  static std::atomic<Way> best = Way::ByDescriptor;  // mounts are made on threads, too
   auto mount = mount_one_at_a_time(options, best);
   if (mount || best != Way::ByDescriptor) return mount;
   // EINVAL has many reasons; the next way down tells whether the way was one of them.
