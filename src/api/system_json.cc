@@ -53,6 +53,7 @@ void write_storage(Writer& json, const engine::Engine& engine, const HostInfo& h
   row("Using metacopy", "false");
   row("Native Overlay Diff", "true");
   row("userxattr", "false");
+  row("Leavings", cat(engine.containers->leavings()));
   json.end_array();
   json.member("DockerRootDir", engine.options.data_root);
   json.key("Plugins").begin_object();

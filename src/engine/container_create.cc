@@ -62,7 +62,7 @@ class Undo {
     std::string trash = cat(".trash-", image::random_name());
     const int fd = state_.directory.get();
     if (sys::rename_at(fd, id_.c_str(), trash.c_str())) {
-      state_.background.start(state_.remove_trash(std::move(trash)));
+      state_.janitor.remove(std::move(trash));
     }
   }
 
@@ -259,6 +259,8 @@ Result<Trees> Containers::State::trees_of(const std::string& chains) {
 
 ring::Task<Fd> Containers::State::mount_root(EntryRef entry) {
   if (entry->ready_root) co_return std::exchange(entry->ready_root, Fd());
+  // Two mounts over one writable directory would not see each other.
+  if (entry->left_mount) co_await janitor.end_now(std::exchange(entry->left_mount, nullptr));
   const Fd place = co_await open_directory(*entry);
   const std::string chains = co_await sys::read_file_at(place.get(), "image", chains_bytes_max);
   const Fd upper = co_await sys::open_at(place.get(), "upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -288,13 +290,13 @@ void Containers::State::wish_for_spare(const RootKind& kind) {
 }
 
 void Containers::State::drop_ready_root(Entry& entry) {
-  if (entry.ready_root) background.start(close_mount(std::move(entry.ready_root)));
+  (void)janitor.end_mount(std::move(entry.ready_root));
 }
 
 void Containers::State::drop_spare(SpareRoot spare) {
   spare.place = Fd();
-  background.start(close_mount(std::move(spare.mount)));
-  background.start(remove_trash(std::move(spare.name)));
+  (void)janitor.end_mount(std::move(spare.mount));
+  janitor.remove(std::move(spare.name));
 }
 
 // Plans. -----------------------------------------------------------------------------------------

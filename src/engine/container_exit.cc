@@ -7,7 +7,6 @@
 #include "engine/container_state.h"
 #include "engine/container_text.h"
 #include "engine/moment.h"
-#include "ring/blocking.h"
 
 namespace nacelle::engine {
 
@@ -91,25 +90,9 @@ void Containers::State::exit_of(const EntryRef& entry, const core::ExitedEvent& 
   background.start(after_exit(entry, entry->run, restarts, pause));
 }
 
-ring::Task<> Containers::State::close_mount(Fd mount) {
-  if (!mount) co_return;
-  // It writes all that its file system has not written yet.
-  auto close = [mount = std::move(mount)]() mutable -> Result<> {
-    mount = Fd();
-    return {};
-  };
-  co_await ring::run_blocking(loop, std::move(close));
-}
-
 // Until core has done so, this container cannot be started again.
 ring::Task<> Containers::State::forget(EntryRef entry, uint64_t) {
-  Fd mount = std::move(entry->mount);
-  if (entry->container.host.auto_remove) {
-    // It will not be mounted again, and who waits for its removal need not wait for the disk.
-    background.start(close_mount(std::move(mount)));
-  } else {
-    (void)co_await ring::as_result(close_mount(std::move(mount)));
-  }
+  entry->left_mount = janitor.end_mount(std::move(entry->mount));
   for (int attempt = 0; attempt < forget_attempts_max; ++attempt) {
     core::ForgetRequest request;
     request.id = entry->container.id;

@@ -57,7 +57,7 @@ ring::Task<> Containers::State::discard_unfinished(std::string id) {
   }
   std::string trash = cat(".trash-", image::random_name());
   co_await sys::rename_at(directory.get(), id.c_str(), trash.c_str());
-  co_await remove_trash(std::move(trash));
+  janitor.remove(std::move(trash));
 }
 
 void Containers::State::take_in(Record record) {
@@ -217,7 +217,7 @@ ring::Task<> Containers::State::load_rest() {
   // What a crash has left.
   if (Result<std::vector<std::string>> there = image::list_directory(directory)) {
     for (std::string& name : *there) {
-      if (name.starts_with(".trash-")) background.start(remove_trash(std::move(name)));
+      if (name.starts_with(".trash-")) janitor.remove(std::move(name));
     }
   }
   std::vector<EntryRef> all;

@@ -27,20 +27,6 @@ bool is_anonymous_volume(const MountPlan& plan) {
 
 }  // namespace
 
-ring::Task<> Containers::State::remove_trash(std::string name) {
-  set_aside.push_back(std::move(name));
-  if (emptying_trash) co_return;
-  emptying_trash = true;
-  // What comes while others are deleted goes together, next.
-  Result<> emptied;
-  while (emptied && !set_aside.empty()) {
-    emptied = co_await ring::as_result(
-        image::remove_trees(loop, directory, std::exchange(set_aside, {})));
-  }
-  emptying_trash = false;
-  co_await std::move(emptied);
-}
-
 ring::Task<> Containers::State::remove(EntryRef entry, bool force, bool volumes) {
   const std::string& name = entry->container.name;
   if (entry->gone) co_return;
@@ -121,7 +107,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   entry->pulse->removed = true;
   entry->pulse->changed.notify_all();
   publish(*entry, "destroy");
-  if (gone) background.start(remove_trash(std::move(trash)));
+  if (gone) janitor.remove(std::move(trash));
 }
 
 // --rm, and removals that were begun before a crash: nobody waits for the answer, so it is tried

@@ -138,7 +138,7 @@ ring::Task<> Containers::State::launch_or_note(EntryRef entry, std::shared_ptr<S
 
 void Containers::State::start_failed(const EntryRef& entry, const Error& error) {
   leave_networks(*entry);
-  entry->mount = Fd();
+  entry->left_mount = janitor.end_mount(std::move(entry->mount));
   entry->compiled = nullptr;
   ContainerState& state = entry->container.state;
   if (state.phase == Phase::Restarting) {

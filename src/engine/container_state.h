@@ -21,6 +21,7 @@
 #include "core/messages.h"
 #include "engine/containers.h"
 #include "engine/engine.h"
+#include "engine/janitor.h"
 #include "engine/model.h"
 #include "engine/record.h"
 #include "engine/restart_policy.h"
@@ -83,6 +84,7 @@ struct Entry {
   std::unique_ptr<Compiled> compiled;
   Fd ready_root;  // of what never ran: its root, mounted ahead
   Fd mount;  // of its root while it runs: its last close, which may wait for a disk, is then ours
+  std::shared_ptr<Leaving> left_mount;  // of its last run, and not to be there in the next one
   std::vector<ParkedClient> parked;
   std::vector<std::weak_ptr<logs::Reader>> followers;  // told when nothing more will be written
   std::vector<Link> links;
@@ -154,6 +156,7 @@ struct Containers::State {
   std::map<std::string, std::shared_ptr<KnownImage>, std::less<>> images;
   std::map<std::string, Trees, std::less<>> trees;  // by chains
   std::string index_stamp;
+  Janitor janitor;
   SpareRoots spares;
   std::string resolv_text, resolv_stamp;  // the host's
 
@@ -230,7 +233,6 @@ struct Containers::State {
   void exit_of(const EntryRef& entry, const core::ExitedEvent& event);
   ring::Task<> forget(EntryRef entry, uint64_t run);
   ring::Task<> after_exit(EntryRef entry, uint64_t run, bool restart, ring::Duration pause);
-  ring::Task<> close_mount(Fd mount);
 
   // container_stop.cc
   ring::Task<Changed> stop(EntryRef entry, std::optional<std::string> signal,
@@ -246,9 +248,6 @@ struct Containers::State {
   ring::Task<> remove(EntryRef entry, bool force, bool volumes);
   ring::Task<> remove_in_turn(EntryRef entry, bool volumes);
   ring::Task<> auto_remove(EntryRef entry);
-  ring::Task<> remove_trash(std::string name);
-  std::vector<std::string> set_aside;  // and not yet deleted
-  bool emptying_trash = false;
   ring::Task<uint64_t> written_bytes(EntryRef entry);
 
   // container_change.cc

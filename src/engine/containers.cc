@@ -22,6 +22,7 @@ Containers::State::State(Engine& engine_in)
     : engine(engine_in),
       loop(engine_in.loop),
       background(engine_in.loop, [](const Error&) {}),
+      janitor(loop, background),
       spares(loop, background, [this](SpareRoot spare) { drop_spare(std::move(spare)); }) {}
 
 Containers::Containers(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -35,6 +36,7 @@ Result<std::unique_ptr<Containers>> Containers::open(Engine& engine) {
   state->directory =
       TRY(sys::open_at(data.get(), "containers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   state->directory_path = cat(root, "/containers");
+  state->janitor.begin(state->directory);
   TRY(state->spares.begin(data));
   for (std::string& name : TRY(image::list_directory(state->directory))) {
     if (is_id(name)) state->unloaded.insert(std::move(name));
@@ -191,6 +193,8 @@ ring::Task<> Containers::resize(std::string text, unsigned height, unsigned widt
   co_await state_->engine.core->call(std::move(request));
   state_->publish(*entry, "resize", {{"height", cat(height)}, {"width", cat(width)}});
 }
+
+size_t Containers::leavings() const { return state_->janitor.backlog(); }
 
 bool is_up(const Container& container) {
   return container.state.phase == Phase::Running || container.state.phase == Phase::Paused;

@@ -142,6 +142,8 @@ class Containers {
   // Checks first (attach_check), so that errors come before the connection is taken over.
   ring::Task<Container*> attach_check(std::string text);
   ring::Task<> attach(std::string id, AttachOptions options, ClientConnection client);
+  // Mounts and directories of containers that are still to be taken apart, behind all replies.
+  size_t leavings() const;
   ring::Task<> resize(std::string text, unsigned height, unsigned width);
   ring::Task<std::unique_ptr<logs::Reader>> logs(std::string text, logs::ReadOptions options);
 

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -40,13 +42,22 @@ class Place {
 
 struct Work {
   BlockingCall call;
+  Pace pace = Pace::Now;
   Fd ended;
   Result<> result;  // the loop's once `ended` can be read
 };
 
+// Of this thread alone. Where it may not, it goes on as everybody else.
+void yield_to_others() {
+  constexpr int lowest = 19, who_process = 1, idle_class = 3 << 13;  // ioprio_set(2)
+  (void)::setpriority(PRIO_PROCESS, 0, lowest);
+  (void)::syscall(SYS_ioprio_set, who_process, 0, idle_class);
+}
+
 void* run_work(void* raw) {
   const std::unique_ptr<std::shared_ptr<Work>> held(static_cast<std::shared_ptr<Work>*>(raw));
   Work& work = **held;
+  if (work.pace == Pace::SpareTime) yield_to_others();
   work.result = work.call();
   work.call = nullptr;  // what it owns goes here, too
   const uint64_t one = 1;
@@ -71,11 +82,12 @@ bool start_thread(const std::shared_ptr<Work>& work) {
 
 }  // namespace
 
-Task<> run_blocking(Loop& loop, BlockingCall call) {
+Task<> run_blocking(Loop& loop, BlockingCall call, Pace pace) {
   while (threads.running >= threads_max) co_await threads.fewer.wait();
   const Place place;
   const auto work = std::make_shared<Work>();
   work->call = std::move(call);
+  work->pace = pace;
   work->ended = Fd(::eventfd(0, EFD_CLOEXEC));
   if (!work->ended) co_await fail_errno(errno, "eventfd");
   if (!start_thread(work)) {

@@ -2,6 +2,7 @@
 // a mount, the deletion of a tree), on a thread of its own: the loop goes on meanwhile.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 
 #include "nacelle/loop.h"
@@ -12,8 +13,12 @@ namespace nacelle::ring {
 
 using BlockingCall = std::move_only_function<Result<>()>;
 
+// For whom it is done: nobody waits for what is done in spare time, and it yields to everything
+// else, at the disk, too.
+enum class Pace : uint8_t { Now, SpareTime };
+
 // `call` owns what it uses: who is called off leaves the thread to end by itself. Where no thread
 // can be had, the loop's own makes the call. Some dozens run at once; who comes then waits.
-Task<> run_blocking(Loop& loop, BlockingCall call);
+Task<> run_blocking(Loop& loop, BlockingCall call, Pace pace = Pace::Now);
 
 }  // namespace nacelle::ring
