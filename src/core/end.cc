@@ -162,8 +162,11 @@ ring::Task<> Server::finish(std::shared_ptr<Process> process) {
 
 // Forgetting. ------------------------------------------------------------------------------------
 
+ring::Task<> Server::end_mounts(Fd mounts) { co_await ring::close_aside(loop_, std::move(mounts)); }
+
 void Server::drop(Process& process) {
   records_->remove(process.record);
+  if (process.mounts) watching_->start(end_mounts(std::move(process.mounts)));
   process.stage = Process::Stage::Forgotten;
   processes_.erase(process.key());
 }

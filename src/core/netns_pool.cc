@@ -24,6 +24,10 @@ namespace {
 
 constexpr const char* pooled_interface_name = "eth0";
 constexpr std::chrono::seconds maker_patience{10};
+// The kernel takes namespaces apart one batch after the other, and holds the lock of all links most
+// of that time, whether a batch is of one or of many: they are let go together.
+constexpr size_t used_max = 32;
+constexpr std::chrono::milliseconds used_pause{300};
 
 struct MakerAnswer {
   Result<Fd> made;
@@ -64,6 +68,8 @@ struct NetnsPool::State {
   Handlers handlers;
   std::map<std::string, Network> networks;               // "": `lo` alone
   std::set<std::pair<std::string, std::string>> in_use;  // network and address
+  std::vector<Fd> used;                                  // namespaces nobody is in any more
+  bool letting_go = false;
   Fd control;                                            // the maker's; empty: none runs
   Fd maker;
   bool busy = false;  // one request is with the maker
@@ -90,6 +96,7 @@ struct NetnsPool::State {
   void refill_later(const std::string& name);
   Task<> refill(std::string name);
   void tell_if_low(Network& network);
+  Task<> let_go();
 };
 
 Result<> NetnsPool::State::start_maker() {
@@ -385,10 +392,21 @@ Task<> NetnsPool::remove(const Fd& place, Interface gone, std::vector<Interface>
   state_->release({gone});
 }
 
+Task<> NetnsPool::State::let_go() {
+  (void)co_await as_result(ring::sleep_for(loop, used_pause));
+  used.clear();
+  letting_go = false;
+}
+
 void NetnsPool::give_back(ReadyNamespace used) {
-  used.descriptor = Fd();
-  state_->forget_links(used.interfaces);
-  state_->release(used.interfaces);
+  State& state = *state_;
+  if (used.descriptor) state.used.push_back(std::move(used.descriptor));
+  state.forget_links(used.interfaces);
+  state.release(used.interfaces);
+  if (state.used.size() >= used_max) state.used.clear();
+  if (state.used.empty() || state.letting_go || state.closing) return;
+  state.letting_go = true;
+  state.background.start(state.let_go());
 }
 
 bool NetnsPool::keeps(const Interface& interface) const {

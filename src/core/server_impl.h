@@ -48,6 +48,8 @@ struct Process {
   bool close_input = false;  // was asked for
   bool forgetting = false;
   Fd pidfd, input, output, error, journal, log_directory, network;
+  // Its mount namespace, so that its end need not wait until the kernel has taken that apart.
+  Fd mounts;
   ring::Notice drained;
 
   std::string key() const { return key_of(record.id, record.exec); }
@@ -136,6 +138,7 @@ class Server {
   ring::Task<Nothing> perform(ForgetRequest request, Exchange& exchange);
   ring::Task<> empty_cgroup(std::shared_ptr<Process> process);
   void drop(Process& process);
+  ring::Task<> end_mounts(Fd mounts);
 
   // control.cc
   ring::Task<Nothing> perform(SignalRequest request, Exchange& exchange);

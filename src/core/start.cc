@@ -56,6 +56,15 @@ void set_size(const Fd& terminal, uint16_t height, uint16_t width) {
   ::ioctl(terminal.get(), TIOCSWINSZ, &size);
 }
 
+// Nothing of one that has ended by now, whose mounts go with it.
+void hold_mounts(Process& process) {
+  if ((process.record.namespaces & CLONE_NEWNS) == 0) return;
+  const std::string path = cat("/proc/", process.record.pid, "/ns/mnt");
+  if (Result<Fd> mounts = sys::open_at(sys::working_directory, path.c_str(), O_RDONLY)) {
+    process.mounts = *std::move(mounts);
+  }
+}
+
 }  // namespace
 
 // A container on its way up; destroyed before keep(), nothing is left of it.
@@ -321,6 +330,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   exchange.reply_descriptors = process->parked();
   exchange.after = [this, process] {
     add_streams(*process);
+    hold_mounts(*process);
     watching_->start(watch(process));
   };
   co_return reply;

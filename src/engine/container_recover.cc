@@ -22,9 +22,9 @@ namespace {
 constexpr ring::Duration slice = std::chrono::milliseconds(1);
 constexpr ring::Duration list_retry = std::chrono::milliseconds(100);
 // Addresses and namespaces that core keeps ready for `bridge`.
-constexpr unsigned pool_addresses = 64, pool_ready = 8;
+constexpr unsigned pool_addresses = 64, pool_ready = 16;
 constexpr size_t made_volumes_bytes_max = 1u << 20;
-constexpr unsigned lonely_ready = 8;  // namespaces with `lo` alone
+constexpr unsigned lonely_ready = 16;  // namespaces with `lo` alone
 
 }  // namespace
 

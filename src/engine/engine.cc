@@ -18,7 +18,7 @@ namespace {
 constexpr size_t id_bytes_max = 256;
 constexpr ring::Duration connect_pause = std::chrono::milliseconds(10);
 constexpr int connect_attempts_max = 200;
-constexpr unsigned pool_addresses = 64, pool_ready = 8;
+constexpr unsigned pool_addresses = 64, pool_ready = 16;
 
 Result<> make_directories(const std::string& path) {
   for (size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {

@@ -160,6 +160,21 @@ inline constexpr uint64_t here = ~uint64_t{0};
             .cancellable = false};
 }
 
+// The same on one of the ring's own threads, for what the kernel waits for inside of close(2) itself:
+// the last descriptor of a mount namespace takes its mounts apart.
+[[nodiscard]] inline auto close_aside(Loop& loop, Fd file) {
+  auto prepare = [file = std::move(file)](io_uring_sqe* sqe) mutable {
+    io_uring_prep_close(sqe, std::move(file).release());
+    sqe->flags |= IOSQE_ASYNC;
+  };
+  return Op{.loop = loop,
+            .name = "close",
+            .prepare = std::move(prepare),
+            .finish = detail::to_nothing,
+            .subject = nullptr,
+            .cancellable = false};
+}
+
 [[nodiscard]] inline auto statx_at(Loop& loop, const Fd& directory, const char* path, int flags,
                                    unsigned mask, struct statx& into) {
   auto prepare = [=, fd = directory.get(), &into](io_uring_sqe* sqe) {
