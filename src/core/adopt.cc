@@ -79,6 +79,7 @@ void Server::adopt_one(Record record) {
       }
     }
   }
+  if (known.has_names) watching_->start(serve_again(process));
   watching_->start(watch(process));
 }
 

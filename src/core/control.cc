@@ -205,8 +205,10 @@ ring::Task<ConnectRequest::Reply> Server::perform(ConnectRequest request, Exchan
     std::string name = cat("eth", number);
     if (!contains(all, name, &Interface::name)) request.interface.name = std::move(name);
   }
+  if (request.has_names) co_await check_names(request.names);
   Interface became = co_await pool_->add(process->pidfd, std::move(request.interface), all);
   all.push_back(became);
+  if (request.has_names) co_await set_names(process, std::move(request.names));
   // It may have ended meanwhile, and then its links have gone with it.
   if (process->is_running()) co_await records_->save(process->record);
   co_return ConnectRequest::Reply{std::move(became)};
@@ -222,8 +224,12 @@ ring::Task<Nothing> Server::perform(DisconnectRequest request, Exchange&) {
   }
   const auto found = std::ranges::find(all, request.network, &Interface::network);
   const Interface gone = *found;
+  std::erase_if(process->record.names.endpoints,
+                [&](const dns::Endpoint& each) { return each.network == request.network; });
+  tell_names(*process, false);
   co_await pool_->remove(process->pidfd, gone, std::move(rest));
   std::erase_if(all, [&](const Interface& each) { return each.network == request.network; });
+  tell_names(*process, false);  // it may have no way out now
   if (process->is_running()) co_await records_->save(process->record);
   if (!pool_->keeps(gone)) send_event(AddressFreeEvent{gone.network, gone.address});
   co_return Nothing{};

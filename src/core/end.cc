@@ -71,6 +71,7 @@ void Server::note_end(Process& process) {
   record.ended_ns = realtime_ns();
   process.stage = Process::Stage::Ended;
   if (!record.exec.empty()) return;
+  drop_names(process);
   if (const auto group = sys::open_cgroup(tree_, record.cgroup)) note_kills(process, *group);
 }
 
@@ -254,7 +255,8 @@ ring::Task<Nothing> Server::perform(ForgetRequest request, Exchange&) {
     co_await ring::sleep_for(loop_, std::chrono::milliseconds(turn < 20 ? 1 : 20));
   }
   if (record.own_network) {
-    pool_->give_back({std::move(process->network), process->record.interfaces});
+    pool_->give_back(
+        {.descriptor = std::move(process->network), .interfaces = process->record.interfaces});
     for (const Interface& each : record.interfaces) {
       if (!pool_->keeps(each)) send_event(AddressFreeEvent{each.network, each.address});
     }

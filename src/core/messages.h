@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "dns/messages.h"
 #include "logs/options.h"
 
 namespace nacelle::core {
@@ -89,10 +90,12 @@ struct StartRequest {
   std::vector<std::pair<uint64_t, std::string>> joined;
   bool traced = false;
   bool has_client = false;  // nothing is read of its output until an AttachRequest has come
+  bool has_names = false;   // it is answered at 127.0.0.11, and others find it by `names`
+  dns::Member names;        // without addresses: they are those of its interfaces
   template <class Visit>
   void fields(Visit& visit) {
     visit(id, plan, cgroup_path, cgroup_plan, terminal, open_stdin, stdin_once, height, width, log,
-          network, network_of, interfaces, joined, traced, has_client);
+          network, network_of, interfaces, joined, traced, has_client, has_names, names);
   }
   struct Reply {
     int32_t pid = 0;
@@ -320,9 +323,11 @@ struct ConnectRequest {
   static constexpr uint8_t code = 15;
   std::string id;
   Interface interface;
+  bool has_names = false;
+  dns::Member names;  // as in StartRequest, of all its networks
   template <class Visit>
   void fields(Visit& visit) {
-    visit(id, interface);
+    visit(id, interface, has_names, names);
   }
   struct Reply {
     Interface interface;
@@ -333,14 +338,26 @@ struct ConnectRequest {
   };
 };
 
-// Takes the interface to `network` away. Where it was the way out, the next one that leads anywhere
-// takes its place.
+// Takes the interface to `network` away, and its names there. Where it was the way out, the next one
+// that leads anywhere takes its place.
 struct DisconnectRequest {
   static constexpr uint8_t code = 16;
   std::string id, network;
   template <class Visit>
   void fields(Visit& visit) {
     visit(id, network);
+  }
+  using Reply = Nothing;
+};
+
+// A container that runs is called otherwise, or answered otherwise, from before the reply on.
+struct NamesRequest {
+  static constexpr uint8_t code = 17;
+  std::string id;
+  dns::Member names;  // as in StartRequest, of all its networks
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(id, names);
   }
   using Reply = Nothing;
 };

@@ -180,13 +180,60 @@ Result<NetnsMaker> NetnsMaker::open(const std::string& pins) {
   return maker;
 }
 
-Result<Fd> NetnsMaker::make(std::vector<Interface>& interfaces) {
+namespace {
+
+// Asked by programs of the namespace we are in. The address need not be there yet.
+Result<Fd> open_asked_socket(int type) {
+  Fd made(::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!made) return fail_errno(errno, "socket");
+  const int on = 1;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(dns::server_address);
+  address.sin_port = htons(dns::socket_port);
+  if (::setsockopt(made.get(), IPPROTO_IP, IP_FREEBIND, &on, sizeof on) != 0 ||
+      (type == SOCK_STREAM &&
+       ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)) {
+    return fail_errno(errno, "setsockopt");
+  }
+  if (::bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return fail_errno(errno, "binding a socket for names");
+  }
+  constexpr int backlog = 64;
+  if (type == SOCK_STREAM && ::listen(made.get(), backlog) != 0) return fail_errno(errno, "listen");
+  return made;
+}
+
+// In the order of dns::SetMember.
+Result<std::vector<Fd>> open_name_sockets() {
+  std::vector<Fd> sockets;
+  for (const int type : {SOCK_DGRAM, SOCK_STREAM}) sockets.push_back(TRY(open_asked_socket(type)));
+  for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {
+    sockets.emplace_back(::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!sockets.back()) return fail_errno(errno, "socket");
+  }
+  return sockets;
+}
+
+}  // namespace
+
+Result<std::vector<Fd>> NetnsMaker::serve(const Fd& place) {
+  if (::setns(place.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns");
+  Result<std::vector<Fd>> sockets = open_name_sockets();
+  if (::setns(host_.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns to the host");
+  return sockets;
+}
+
+Result<std::vector<Fd>> NetnsMaker::make(std::vector<Interface>& interfaces, bool serves) {
   // unshare(2) moves us there; what is to be done inside needs sockets of inside only.
   if (::unshare(CLONE_NEWNET) != 0) return fail_errno(errno, "unshare of a network namespace");
   Result<Fd> there = sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY);
   Result<NetlinkSocket> inside = NetlinkSocket::open();
+  Result<std::vector<Fd>> sockets = std::vector<Fd>();
+  if (serves) sockets = open_name_sockets();
   if (::setns(host_.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns to the host");
-  Fd descriptor = TRY(std::move(there));
+  std::vector<Fd> made = TRY(std::move(sockets));
+  const Fd& descriptor = *made.insert(made.begin(), TRY(std::move(there)));
   NetlinkSocket socket = TRY(std::move(inside));
   TRY(set_up(socket, loopback_index));
   uint32_t index = loopback_index;
@@ -199,7 +246,7 @@ Result<Fd> NetnsMaker::make(std::vector<Interface>& interfaces) {
       return cat("interface ", each.name, " of network ", each.network);
     }));
   }
-  return descriptor;
+  return made;
 }
 
 Result<> NetnsMaker::add(const Fd& place, std::vector<Interface>& interfaces,
@@ -336,17 +383,18 @@ ssize_t receive_request(const Fd& control, std::string& buffer, Fd& place) {
   return got;
 }
 
-// A namespace only of who asked for one to be made.
-Result<Fd> perform(NetnsMaker& maker, MakeRequest& request, const Fd& place) {
-  if (request.task == MakerTask::Make) return maker.make(request.interfaces);
+// What comes with the answer.
+Result<std::vector<Fd>> perform(NetnsMaker& maker, MakeRequest& request, const Fd& place) {
+  if (request.task == MakerTask::Make) return maker.make(request.interfaces, request.serves);
   if (request.task == MakerTask::Forget) {
     TRY(maker.forget(request.interfaces));
-    return Fd();
+    return std::vector<Fd>();
   }
   if (!place) return fail(Kind::Invalid, "a request about a namespace came without one");
+  if (request.task == MakerTask::Serve) return maker.serve(place);
   TRY(request.task == MakerTask::Add ? maker.add(place, request.interfaces, request.rest)
                                      : maker.remove(place, request.interfaces, request.rest));
-  return Fd();
+  return std::vector<Fd>();
 }
 
 }  // namespace
@@ -362,7 +410,7 @@ int netns_maker_main(const char* pins) {
     if (got <= 0) return 0;
     auto request = codec::flat::decode<MakeRequest>(
         std::string_view(buffer.data(), static_cast<size_t>(got)), "a request for a namespace");
-    Result<Fd> made = !maker     ? std::unexpected(maker.error())
+    Result<std::vector<Fd>> made = !maker     ? std::unexpected(maker.error())
                       : !request ? std::unexpected(request.error())
                                  : perform(*maker, *request, place);
     MakeReply reply;
@@ -373,19 +421,21 @@ int netns_maker_main(const char* pins) {
     const std::string bytes = codec::flat::encode(reply);
 
     iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-    alignas(cmsghdr) char rights[CMSG_SPACE(sizeof(int))] = {};
+    alignas(cmsghdr) char rights[CMSG_SPACE(maker_descriptors_max * sizeof(int))] = {};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    if (made && *made) {
+    if (made && !made->empty()) {
       message.msg_control = rights;
-      message.msg_controllen = sizeof rights;
+      message.msg_controllen = CMSG_SPACE(made->size() * sizeof(int));
       cmsghdr* header = CMSG_FIRSTHDR(&message);
       header->cmsg_level = SOL_SOCKET;
       header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      const int number = made->get();
-      std::memcpy(CMSG_DATA(header), &number, sizeof number);
+      header->cmsg_len = CMSG_LEN(made->size() * sizeof(int));
+      for (size_t each = 0; each < made->size(); ++each) {
+        const int number = (*made)[each].get();
+        std::memcpy(CMSG_DATA(header) + each * sizeof number, &number, sizeof number);
+      }
     }
     if (::sendmsg(control.get(), &message, MSG_NOSIGNAL) < 0) return 1;
   }

@@ -19,14 +19,16 @@ enum class MakerTask : uint8_t {
   Add,     // `interfaces` to the namespace that comes along (its descriptor, or a pidfd)
   Remove,  // takes them away again; what is in `rest` stays
   Forget,  // whoever is at the links of `interfaces` by now, he is not heard and gets nothing
+  Serve,   // sockets for names in the namespace that comes along
 };
 // One packet each way.
 struct MakeRequest {
   MakerTask task = MakerTask::Make;
   std::vector<Interface> interfaces, rest;
+  bool serves = false;  // Make: with sockets for names, behind the namespace
   template <class Visit>
   void fields(Visit& visit) {
-    visit(task, interfaces, rest);
+    visit(task, interfaces, rest, serves);
   }
 };
 struct MakeReply {
@@ -39,6 +41,7 @@ struct MakeReply {
   }
 };
 inline constexpr size_t maker_packet_bytes_max = 32u << 10;
+inline constexpr size_t maker_descriptors_max = 5;
 
 class NetnsMaker {
  public:
@@ -47,7 +50,9 @@ class NetnsMaker {
   static Result<NetnsMaker> open(const std::string& pins);
   // All of them leave the calling process in the host's namespace, whatever happens. Those that
   // make interfaces fill in their links.
-  Result<Fd> make(std::vector<Interface>& interfaces);
+  // The namespace, and where it `serves` the sockets of dns::SetMember.
+  Result<std::vector<Fd>> make(std::vector<Interface>& interfaces, bool serves);
+  Result<std::vector<Fd>> serve(const Fd& place);
   // `rest`: what is there already.
   Result<> add(const Fd& place, std::vector<Interface>& interfaces,
                const std::vector<Interface>& rest);

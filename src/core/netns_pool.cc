@@ -30,11 +30,11 @@ constexpr size_t used_max = 32;
 constexpr std::chrono::milliseconds used_pause{300};
 
 struct MakerAnswer {
-  Result<Fd> made;
+  Result<std::vector<Fd>> made;
   std::vector<uint32_t> links;
 };
 struct Made {
-  Fd descriptor;
+  std::vector<Fd> descriptors;  // what came with the answer
   std::vector<uint32_t> links;
 };
 
@@ -137,7 +137,7 @@ Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
     co_await ring::send(loop, control, bytes);
   }
   std::string buffer(maker_packet_bytes_max, '\0');
-  ring::Message answer = co_await ring::receive_message(loop, control, buffer, 1);
+  ring::Message answer = co_await ring::receive_message(loop, control, buffer, maker_descriptors_max);
   if (answer.bytes == 0) co_return fail(Kind::Internal, "the maker of network namespaces ended");
   const auto reply = co_await codec::flat::decode<MakeReply>(
       std::string_view(buffer).substr(0, answer.bytes), "the maker's answer");
@@ -146,11 +146,12 @@ Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
     const auto kind = std::min(static_cast<Kind>(reply.error_kind), Kind::Internal);
     co_return MakerAnswer{fail(kind, reply.error), {}};
   }
-  if (request.task != MakerTask::Make) co_return MakerAnswer{Fd(), reply.links};
-  if (answer.descriptors.size() != 1) {
-    co_return fail(Kind::Internal, "the maker's answer came without a namespace");
+  const bool serves = request.serves || request.task == MakerTask::Serve;
+  const size_t expected = (request.task == MakerTask::Make ? 1u : 0u) + (serves ? 4u : 0u);
+  if (answer.descriptors.size() != expected) {
+    co_return fail(Kind::Internal, "the maker's answer came without what it made");
   }
-  co_return MakerAnswer{std::move(answer.descriptors.front()), reply.links};
+  co_return MakerAnswer{std::move(answer.descriptors), reply.links};
 }
 
 // A start that waits goes before the pool's own wishes.
@@ -292,7 +293,7 @@ Task<> NetnsPool::State::refill(std::string name) {
     Result<Made> made = co_await as_result(make({.interfaces = interfaces}, true));
     if (made) {
       note_links(interfaces, made->links);
-      network.ready.push_back({std::move(made->descriptor), std::move(interfaces)});
+      network.ready.push_back({std::move(made->descriptors.front()), std::move(interfaces), {}});
     } else {
       network.refilling = true;  // release() must not begin another round
       release(interfaces);
@@ -336,12 +337,12 @@ Result<> NetnsPool::configure(const PoolRequest& request) {
   return {};
 }
 
-Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
+Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces, bool serves) {
   State& state = *state_;
   const std::string name = interfaces.empty() ? std::string() : interfaces.front().network;
   const bool of_pool =
-      interfaces.empty() ||
-      (interfaces.size() == 1 && interfaces[0].address.empty() && interfaces[0].mac.empty() &&
+      (interfaces.empty() && !serves) ||
+      (interfaces.size() == 1 && !serves && interfaces[0].address.empty() && interfaces[0].mac.empty() &&
        (interfaces[0].name.empty() || interfaces[0].name == pooled_interface_name));
   const auto network = state.networks.find(name);
   if (of_pool && network != state.networks.end() && !network->second.ready.empty()) {
@@ -361,14 +362,20 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces) {
       break;
     }
   }
-  Result<Made> made = !complete
-                          ? Result<Made>(std::unexpected(complete.error()))
-                          : co_await as_result(state.make({.interfaces = fresh.interfaces}, false));
+  MakeRequest request{.interfaces = fresh.interfaces, .serves = serves};
+  Result<Made> made = std::unexpected(Error(Kind::Internal, ""));
+  if (complete) {
+    made = co_await as_result(state.make(std::move(request), false));
+  } else {
+    made = std::unexpected(complete.error());
+  }
   if (!made) {
     state.release(fresh.interfaces);
     co_return std::unexpected(std::move(made).error());
   }
-  fresh.descriptor = std::move(made->descriptor);
+  fresh.descriptor = std::move(made->descriptors.front());
+  fresh.name_sockets.assign(std::make_move_iterator(made->descriptors.begin() + 1),
+                            std::make_move_iterator(made->descriptors.end()));
   note_links(fresh.interfaces, made->links);
   if (network != state.networks.end()) state.refill_later(name);
   co_return fresh;
@@ -384,6 +391,11 @@ Task<Interface> NetnsPool::add(const Fd& place, Interface wanted, std::vector<In
   }
   if (!added->links.empty()) whole.link = added->links.front();
   co_return whole;
+}
+
+Task<std::vector<Fd>> NetnsPool::serve(const Fd& place) {
+  Made made = co_await state_->make({.task = MakerTask::Serve}, false, &place);
+  co_return std::move(made.descriptors);
 }
 
 Task<> NetnsPool::remove(const Fd& place, Interface gone, std::vector<Interface> rest) {

@@ -28,6 +28,7 @@ namespace nacelle::core {
 struct ReadyNamespace {
   Fd descriptor;
   std::vector<Interface> interfaces;
+  std::vector<Fd> name_sockets;  // of dns::SetMember, where they were asked for
 };
 
 class NetnsPool {
@@ -52,7 +53,10 @@ class NetnsPool {
   Result<> configure(const PoolRequest& request);
   // From the pool at once if it has one that fits, else made now. Empty: `lo` alone. An interface
   // without an address gets one of its network's pool: Exhausted when there is none left.
-  ring::Task<ReadyNamespace> take(std::vector<Interface> interfaces);
+  // `serves`: with sockets for names, and never from the pool.
+  ring::Task<ReadyNamespace> take(std::vector<Interface> interfaces, bool serves = false);
+  // Sockets for names, in a namespace that is in use.
+  ring::Task<std::vector<Fd>> serve(const Fd& place);
   // One more in a namespace that is in use (a pidfd of somebody inside), which has `rest`; and one
   // less.
   ring::Task<Interface> add(const Fd& place, Interface wanted, std::vector<Interface> rest);

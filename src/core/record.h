@@ -35,6 +35,8 @@ struct Record {
   std::string log_directory;  // its path, where there is one
   std::vector<Interface> interfaces;
   bool own_network = false;  // a namespace of the pool
+  bool has_names = false;    // it is answered at 127.0.0.11
+  dns::Member names;         // as the engine says them: without addresses
   // How it ended.
   bool ended = false, reported = false;
   int32_t wait_status = 0;
@@ -45,7 +47,7 @@ struct Record {
   void fields(Visit& visit) {
     visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, namespaces, user_namespace,
           terminal, has_streams, has_input, stdin_once, hold_for_client, log, log_directory,
-          interfaces, own_network, ended, reported, wait_status, status_known, oom_kills, ended_ns);
+          interfaces, own_network, has_names, names, ended, reported, wait_status, status_known, oom_kills, ended_ns);
   }
   container::ProcessIdentity identity() const {
     return {.pid = pid, .pidfd_inode = pidfd_inode, .start_time = start_time};

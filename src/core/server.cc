@@ -121,6 +121,13 @@ Result<> Server::open_common() {
                 if (found != processes_.end()) end_input(*found->second);
               },
       });
+  names_ = std::make_unique<WorkerLink>(
+      loop_, *watching_,
+      WorkerLink::Options{.program = options_.worker,
+                          .word = "names",
+                          .called = "names worker",
+                          .more_descriptors = {}},
+      WorkerLink::Handlers{.started = [this] { names_started(); }, .heard = {}});
   pool_ = std::make_unique<NetnsPool>(
       loop_, program_,
       NetnsPool::Handlers{.low = [this](const PoolLowEvent& event) { send_event(event); }});
@@ -289,6 +296,7 @@ ring::Task<std::string> Server::dispatch(uint8_t code, std::string payload, Exch
     case CloseInputRequest::code: return answer<CloseInputRequest>(std::move(payload), exchange);
     case ConnectRequest::code: return answer<ConnectRequest>(std::move(payload), exchange);
     case DisconnectRequest::code: return answer<DisconnectRequest>(std::move(payload), exchange);
+    case NamesRequest::code: return answer<NamesRequest>(std::move(payload), exchange);
     case ShutdownRequest::code: return answer<ShutdownRequest>(std::move(payload), exchange);
     default: break;
   }

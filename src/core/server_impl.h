@@ -1,6 +1,6 @@
 // The inside of nacelle-core, a file per kind of work: server.cc (life, connections, dispatch),
 // start.cc, exec.cc, end.cc (exits and forgetting), control.cc (signals, freezing, limits,
-// terminals, clients), adopt.cc (after a death), upgrade.cc (re-exec). One thread: between two
+// terminals, clients), names.cc (who is called what), adopt.cc (after a death), upgrade.cc (re-exec). One thread: between two
 // awaits nothing changes but by what is written there.
 #pragma once
 
@@ -50,6 +50,7 @@ struct Process {
   Fd pidfd, input, output, error, journal, log_directory, network;
   // Its mount namespace, so that its end need not wait until the kernel has taken that apart.
   Fd mounts;
+  std::vector<Fd> name_sockets;  // of dns::SetMember; none: nobody is answered there
   ring::Notice drained;
 
   std::string key() const { return key_of(record.id, record.exec); }
@@ -155,6 +156,18 @@ class Server {
   ring::Task<Nothing> perform(ShutdownRequest request, Exchange& exchange);
   void end_input(Process& process);
 
+  // names.cc
+  ring::Task<Nothing> perform(NamesRequest request, Exchange& exchange);
+  Result<> check_names(const dns::Member& names) const;
+  // The sockets too, where they are there. From here on others find it, and it is answered.
+  void tell_names(const Process& process, bool with_sockets);
+  void drop_names(Process& process);
+  void names_started();
+  // Into the record of one that runs; its sockets are made where it has none.
+  ring::Task<> set_names(std::shared_ptr<Process> process, dns::Member names);
+  ring::Task<> open_name_sockets(std::shared_ptr<Process> process);
+  ring::Task<> serve_again(std::shared_ptr<Process> process);
+
   // adopt.cc
   Result<> adopt();
   void adopt_one(Record record);
@@ -181,6 +194,7 @@ class Server {
   std::map<std::string, PoolRequest> pools_;  // as last asked for
   std::string links_error_;                   // why no programs watch links
   std::unique_ptr<LogLink> logs_;
+  std::unique_ptr<WorkerLink> names_;  // started for the first that is called anything
 
   Life life_ = Life::Serving;
   size_t requests_under_way_ = 0;

@@ -15,6 +15,7 @@
 #include "container/cgroup.h"
 #include "container/cgroup_wire.h"
 #include "container/identity.h"
+#include "core/names_port.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
 #include "sys/file.h"
@@ -96,12 +97,14 @@ class Starting {
   void undo() {
     launch.reset();  // ends and reaps the child
     Record& record = process_->record;
+    server_.drop_names(*process_);
     if (made_cgroup) {
       (void)container::destroy_cgroup(server_.tree_, record.cgroup, {},
                                       sys::deadline_in(undo_limit));
     }
     if (has_network) {
-      server_.pool_->give_back({std::move(process_->network), std::move(record.interfaces)});
+      server_.pool_->give_back({.descriptor = std::move(process_->network),
+                                .interfaces = std::move(record.interfaces)});
     }
     if (begun) server_.records_->remove_begun(record.id);
     process_->stage = Process::Stage::Forgotten;
@@ -203,6 +206,12 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
     record.log_directory = path_of(process->log_directory);
   }
   if (record.cgroup == options_.cgroup_root) co_await fail(Kind::Invalid, "request: no cgroup");
+  record.has_names = request.has_names && request.network == NetworkMode::Own;
+  if (record.has_names) {
+    co_await check_names(request.names);
+    record.names = std::move(request.names);
+    co_await lead_names_to_sockets(tree_, options_.cgroup_root);
+  }
 
   Starting starting(*this, process);
   co_await starting.reserve();
@@ -228,8 +237,10 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
       if (new_network && record.user_namespace) break;
       [[fallthrough]];
     case NetworkMode::Own: {
-      ReadyNamespace ready = co_await pool_->take(std::move(request.interfaces));
+      ReadyNamespace ready =
+          co_await pool_->take(std::move(request.interfaces), record.has_names);
       process->network = std::move(ready.descriptor);
+      process->name_sockets = std::move(ready.name_sockets);
       record.interfaces = std::move(ready.interfaces);
       record.own_network = starting.has_network = true;
       joined.push_back({process->network.get(), CLONE_NEWNET});
@@ -241,6 +252,8 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   for (const auto& other : others) {
     if (!other->is_running()) co_await fail(Kind::Conflict, "a joined container has ended");
   }
+  // It may ask for its own name at once.
+  tell_names(*process, true);
   record.namespaces = header.new_namespaces;
   for (const container::JoinStep& join : plan.items(header.joins)) record.namespaces |= join.type;
   for (const container::JoinedNamespace& join : joined) record.namespaces |= join.type;

@@ -33,10 +33,11 @@ struct KeptProcess {
   bool child = true, frozen = false, close_input = false;
   int pidfd = -1, input = -1, output = -1, error = -1, journal = -1, log_directory = -1,
       network = -1;
+  std::vector<int> name_sockets;
   template <class Visit>
   void fields(Visit& visit) {
     visit(record, stage, child, frozen, close_input, pidfd, input, output, error, journal,
-          log_directory, network);
+          log_directory, network, name_sockets);
   }
 };
 
@@ -46,6 +47,7 @@ struct State {
   std::string run_directory, worker, cgroup_root;
   int lock = -1, listener = -1, engine = -1;
   LogLink::Kept logs;
+  WorkerLink::Kept names;
   uint64_t soft_limit = 0, hard_limit = 0;
   std::vector<PoolRequest> pools;
   std::vector<KeptProcess> processes;
@@ -53,8 +55,8 @@ struct State {
   std::string error;     // with this, if it is not empty
   template <class Visit>
   void fields(Visit& visit) {
-    visit(version, run_directory, worker, cgroup_root, lock, listener, engine, logs, soft_limit,
-          hard_limit, pools, processes, request, error);
+    visit(version, run_directory, worker, cgroup_root, lock, listener, engine, logs, names,
+          soft_limit, hard_limit, pools, processes, request, error);
   }
 };
 
@@ -86,12 +88,19 @@ Result<State> read_state(const Fd& file) {
 }
 
 std::vector<int> descriptors_of(const State& state) {
-  std::vector<int> all{state.lock,           state.listener,    state.engine,
-                       state.logs.process,   state.logs.socket, state.logs.pipe_read,
-                       state.logs.pipe_write};
+  std::vector<int> all{state.lock,
+                       state.listener,
+                       state.engine,
+                       state.logs.worker.process,
+                       state.logs.worker.socket,
+                       state.logs.pipe_read,
+                       state.logs.pipe_write,
+                       state.names.process,
+                       state.names.socket};
   for (const KeptProcess& each : state.processes) {
     all.insert(all.end(), {each.pidfd, each.input, each.output, each.error, each.journal,
                            each.log_directory, each.network});
+    all.insert(all.end(), each.name_sockets.begin(), each.name_sockets.end());
   }
   std::erase(all, -1);
   return all;
@@ -128,6 +137,7 @@ Result<Fd> Server::write_state(const std::string& error) const {
   state.listener = listener_.get();
   state.engine = engine_ ? engine_->socket->get() : -1;
   state.logs = logs_->kept();
+  state.names = names_->kept();
   state.soft_limit = files_limit_[0];
   state.hard_limit = files_limit_[1];
   for (const auto& [name, request] : pools_) state.pools.push_back(request);
@@ -136,7 +146,10 @@ Result<Fd> Server::write_state(const std::string& error) const {
     state.processes.push_back({one.record, static_cast<uint8_t>(one.stage), one.child, one.frozen,
                                one.close_input, one.pidfd.get(), one.input.get(), one.output.get(),
                                one.error.get(), one.journal.get(), one.log_directory.get(),
-                               one.network.get()});
+                               one.network.get(), {}});
+    for (const Fd& each : one.name_sockets) {
+      state.processes.back().name_sockets.push_back(each.get());
+    }
   }
   state.request = upgrade_request_;
   state.error = error;
@@ -173,7 +186,8 @@ ring::Task<> Server::upgrade() {
       co_await sys::open_at(sys::working_directory, upgrade_program_.c_str(), O_RDONLY);
   co_await check_successor(program);
   for (const ring::TimePoint end = loop_.now() + quiet_limit;
-       (engine_ && !engine_->outbox->empty()) || !logs_->all_sent();) {
+       (engine_ && !engine_->outbox->empty()) || !logs_->all_sent() ||
+       !names_->all_sent();) {
     if (loop_.now() > end) co_await fail(Kind::Unavailable, "messages are under way");
     co_await ring::sleep_for(loop_, std::chrono::milliseconds(1));
   }
@@ -225,6 +239,7 @@ Result<> Server::restore(const Fd& file) {
   lock_ = take(state.lock);
   listener_ = take(state.listener);
   logs_->take_over(state.logs);
+  names_->take_over(state.names);
   std::vector<Interface> in_use;
   for (PoolRequest& each : state.pools) {
     TRY(pool_->configure(each));
@@ -245,6 +260,7 @@ Result<> Server::restore(const Fd& file) {
     process->journal = take(each.journal);
     process->log_directory = take(each.log_directory);
     process->network = take(each.network);
+    for (const int number : each.name_sockets) process->name_sockets.push_back(take(number));
     const auto& interfaces = process->record.interfaces;
     in_use.insert(in_use.end(), interfaces.begin(), interfaces.end());
     processes_[process->key()] = process;

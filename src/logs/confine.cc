@@ -1,46 +1,15 @@
 #include "logs/confine.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
-#include <linux/securebits.h>
-#include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
-#include <initializer_list>
-
-#include "sys/call.h"
+#include "sys/confine.h"
 
 namespace nacelle::logs {
 namespace {
 
-#if defined(__has_feature)
-constexpr bool is_sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool is_sanitized = false;
-#endif
-
-Result<> drop_capabilities() {
-  for (unsigned each = 0; ::prctl(PR_CAPBSET_READ, each, 0, 0, 0) >= 0; ++each) {
-    // Without CAP_SETPCAP there is nothing to drop.
-    if (::prctl(PR_CAPBSET_DROP, each, 0, 0, 0) < 0 && errno != EPERM)
-      return fail_errno(errno, "dropping a capability from the bounding set");
-  }
-  if (::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0) < 0 &&
-      errno != EPERM)
-    return fail_errno(errno, "securebits");
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct none[2] = {};
-  const long set = sys::call(SYS_capset, &header, none);
-  if (set < 0) return fail_errno(static_cast<int>(-set), "capset");
-  return {};
-}
-
-constexpr std::initializer_list<int> allowed_calls = {
+constexpr int allowed_calls[] = {
     // Output, logs, clients.
     SCMP_SYS(splice), SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pwrite64), SCMP_SYS(pread64),
     SCMP_SYS(writev), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fstat),
@@ -57,68 +26,13 @@ constexpr std::initializer_list<int> allowed_calls = {
     SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill)};
 
 constexpr int fcntl_commands[] = {F_GETFL, F_SETFL, F_SETLK, F_SETPIPE_SZ, F_GETFD, F_SETFD};
-
-class Filter {
- public:
-  Filter() : context_(::seccomp_init(SCMP_ACT_ERRNO(EPERM))) {}
-  Filter(const Filter&) = delete;
-  Filter& operator=(const Filter&) = delete;
-  ~Filter() {
-    if (context_ != nullptr) ::seccomp_release(context_);
-  }
-  void allow(int call, std::initializer_list<scmp_arg_cmp> when = {}) {
-    const int added =
-        context_ == nullptr
-            ? -ENOMEM
-            : ::seccomp_rule_add_array(context_, SCMP_ACT_ALLOW, call,
-                                       static_cast<unsigned>(when.size()), when.begin());
-    if (added < 0 && error_ == 0) error_ = -added;
-  }
-  Result<> load() {
-    if (error_ == 0) {
-      ::seccomp_attr_set(context_, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-      // The first rules are those of every batch.
-      ::seccomp_attr_set(context_, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-      error_ = -::seccomp_load(context_);
-    }
-    if (error_ != 0) return fail_errno(error_, "loading the system call filter");
-    return {};
-  }
-
- private:
-  scmp_filter_ctx context_;
-  int error_ = 0;
-};
-
-constexpr scmp_arg_cmp argument(unsigned index, scmp_compare how, uint64_t a, uint64_t b = 0) {
-  return {.arg = index, .op = how, .datum_a = a, .datum_b = b};
-}
-
-Result<> load_filter() {
-  if (is_sanitized) return {};  // a sanitizer's runtime makes calls of its own
-  Filter filter;
-  for (const int call : allowed_calls) filter.allow(call);
-  // Memory is data.
-  for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
-    filter.allow(call, {argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
-  for (const int command : fcntl_commands)
-    filter.allow(SCMP_SYS(fcntl), {argument(1, SCMP_CMP_EQ, static_cast<uint64_t>(command))});
-  filter.allow(SCMP_SYS(ioctl), {argument(1, SCMP_CMP_EQ, FIONREAD)});
-  return filter.load();
-}
+constexpr uint64_t ioctls[] = {FIONREAD};
 
 }  // namespace
 
 Result<> confine() {
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno(errno, "no_new_privs");
-  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
-  if (::setrlimit(RLIMIT_CORE, &none) < 0) return fail_errno(errno, "setrlimit CORE");
-  // What containers write is between them and their logs.
-  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return fail_errno(errno, "PR_SET_DUMPABLE");
-  // A network or host name of our own is not worth a failure where they cannot be had.
-  (void)::unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
-  TRY(drop_capabilities());
-  return load_filter();
+  return sys::confine(
+      {.calls = allowed_calls, .fcntl_commands = fcntl_commands, .ioctls = ioctls});
 }
 
 }  // namespace nacelle::logs

@@ -59,12 +59,11 @@ bpf_attr attachment(const Fd& cgroup, const Fd& program, bpf_attach_type type) {
   return attr;
 }
 
-}  // namespace
-
-Result<Fd> load_device_program(std::span<const bpf_insn> instructions, const char* name) {
+Result<Fd> load_program(std::span<const bpf_insn> instructions, bpf_prog_type type,
+                        bpf_attach_type hook, const char* name, std::string_view called) {
   bpf_attr attr = empty_attr();
-  attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-  attr.expected_attach_type = BPF_CGROUP_DEVICE;
+  attr.prog_type = type;
+  attr.expected_attach_type = hook;
   attr.insns = address(instructions.data());
   attr.insn_cnt = static_cast<uint32_t>(instructions.size());
   attr.license = address("");  // no GPL-only helper is called
@@ -78,7 +77,7 @@ Result<Fd> load_device_program(std::span<const bpf_insn> instructions, const cha
   if (fd >= 0) return Fd(static_cast<int>(fd));
   const int error_number = errno;
   if (error_number != EINVAL && error_number != EACCES) {
-    return fail_bpf(error_number, "loading the device program");
+    return fail_bpf(error_number, cat("loading the ", called, " program"));
   }
   // Asked for only now: a log makes every load dearer.
   std::string log(verifier_log_bytes, '\0');
@@ -87,7 +86,19 @@ Result<Fd> load_device_program(std::span<const bpf_insn> instructions, const cha
   attr.log_size = static_cast<uint32_t>(log.size());
   const Fd second(static_cast<int>(bpf(BPF_PROG_LOAD, attr)));
   return fail(Kind::Internal,
-              cat("loading the device program: the verifier refuses it: ", tail_of(log.c_str())));
+              cat("loading the ", called,
+                  " program: the verifier refuses it: ", tail_of(log.c_str())));
+}
+
+}  // namespace
+
+Result<Fd> load_device_program(std::span<const bpf_insn> instructions, const char* name) {
+  return load_program(instructions, BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE, name, "device");
+}
+
+Result<Fd> load_address_program(std::span<const bpf_insn> instructions, bpf_attach_type hook,
+                                const char* name) {
+  return load_program(instructions, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, hook, name, "address");
 }
 
 Result<> attach_to_cgroup(const Fd& cgroup, const Fd& program, bpf_attach_type type) {

@@ -19,6 +19,10 @@ namespace nacelle::sys {
 // its log. `name` is at most 15 letters, digits, '_' or '.'.
 Result<Fd> load_device_program(std::span<const bpf_insn> instructions, const char* name);
 
+// A BPF_PROG_TYPE_CGROUP_SOCK_ADDR program for one of its hooks. The same otherwise.
+Result<Fd> load_address_program(std::span<const bpf_insn> instructions, bpf_attach_type hook,
+                                const char* name);
+
 // Adds `program` beside what others attached (BPF_F_ALLOW_MULTI): an access must pass all of them.
 Result<> attach_to_cgroup(const Fd& cgroup, const Fd& program, bpf_attach_type type);
 // Puts `program` in the place of `old` in one step.

@@ -18,7 +18,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 # Bottom up. Rooms on one floor have no doors between them.
 HEIGHT = {"base": 0, "sys": 1, "codec": 1, "ring": 2, "oci": 2, "bpf": 3, "http": 3,
-          "container": 4, "image": 4, "logs": 4, "net": 4, "core": 5, "build": 5, "engine": 6, "api": 7, "cli": 8}
+          "container": 4, "image": 4, "logs": 4, "dns": 4, "net": 4, "core": 5, "build": 5, "engine": 6, "api": 7, "cli": 8}
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "src", "bpf", "include",
              "bench", "tests", "tools"}
 # Third-party headers stay behind the public door.
