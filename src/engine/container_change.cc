@@ -44,7 +44,8 @@ ring::Task<> Containers::State::rename(EntryRef entry, std::string name) {
   names[name] = container.id;
   flush_later(entry);
   engine.networks->rename(container.id, name);
-  tell_neighbours(*entry);
+  name_endpoints(container);
+  co_await tell_names(entry);
   fault_point("rename.done");
   publish(*entry, "rename", {{"oldName", cat('/', old)}});
 }

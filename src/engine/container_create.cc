@@ -407,11 +407,12 @@ ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
 }
 
 ring::Task<> fill_directory(Containers::State* state, const CreateRequest& request,
-                            const Fd& place) {
+                            const Container& container, const Fd& place) {
   co_await put_file(place, "hostname", cat(request.config.hostname, '\n'), 0644);
   co_await put_file(place, "hosts", {}, 0644);
-  co_await put_file(place, "resolv.conf", resolv_conf(request.host, state->hosts_own_resolv_conf()),
-                    0644);
+  const bool embedded = state->is_answered(container.endpoints);
+  co_await put_file(place, "resolv.conf",
+                    resolv_conf(request.host, state->hosts_own_resolv_conf(), embedded), 0644);
   fault_point("create.files");
 }
 
@@ -482,7 +483,7 @@ ring::Task<Created> Containers::State::create(CreateRequest request,
   fault_point("create.volumes");
   for (const MountPlan& plan : entry->mounts) container.mounts.push_back(plan.point);
   co_await check_bind_sources(this, entry);
-  co_await fill_directory(this, request, place);
+  co_await fill_directory(this, request, container, place);
   co_await copy_up(entry, image);
   co_await compile(entry, request, is_stored ? nullptr : &image->root);
   Created created{.id = container.id, .warnings = entry->compiled->warnings};

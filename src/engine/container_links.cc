@@ -16,23 +16,6 @@ constexpr std::string_view default_network = "bridge";
 constexpr ring::Duration boot_limit = std::chrono::seconds(5);
 constexpr ring::Duration boot_pause = std::chrono::milliseconds(20);
 
-struct LinkName {
-  std::string name, alias;
-};
-
-// "name", "name:alias", or "/name:/other/alias", which is how Docker shows one.
-Result<LinkName> parse_link(const std::string& text) {
-  if (text.empty()) return fail(Kind::Invalid, "empty string specified for links");
-  std::string_view alias = text;
-  const std::string name(take_until(alias, ':'));
-  if (alias.contains(':')) return fail(Kind::Invalid, cat("bad format for links: ", text));
-  if (name.starts_with('/')) {
-    alias.remove_prefix(alias.rfind('/') + 1);
-    return LinkName{name.substr(1), std::string(alias)};
-  }
-  return LinkName{name, std::string(text.contains(':') ? alias : std::string_view(name))};
-}
-
 // Names on networks of one's own are another matter: aliases of the endpoint.
 bool links_count(const HostConfig& host) {
   const std::string& mode = host.network_mode;
@@ -55,6 +38,18 @@ ring::Task<EntryRef> owner_of_network(Containers::State* state, std::string name
 }
 
 }  // namespace
+
+Result<LinkName> parse_link(const std::string& text) {
+  if (text.empty()) return fail(Kind::Invalid, "empty string specified for links");
+  std::string_view alias = text;
+  const std::string name(take_until(alias, ':'));
+  if (alias.contains(':')) return fail(Kind::Invalid, cat("bad format for links: ", text));
+  if (name.starts_with('/')) {
+    alias.remove_prefix(alias.rfind('/') + 1);
+    return LinkName{name.substr(1), std::string(alias)};
+  }
+  return LinkName{name, std::string(text.contains(':') ? alias : std::string_view(name))};
+}
 
 ring::Task<std::vector<Link>> Containers::State::find_links(const HostConfig& host) {
   std::vector<Link> links;

@@ -1,15 +1,10 @@
-// Networks of a container that exists: joined and left between its starts; its published ports; the
-// names under which those on one network know each other.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <set>
+// Networks of a container that exists: joined and left between its starts and while it runs; its
+// published ports.
 #include <utility>
 
 #include "base/text.h"
 #include "engine/container_state.h"
 #include "engine/spec_parts.h"
-#include "sys/file.h"
 
 namespace nacelle::engine {
 namespace {
@@ -101,6 +96,12 @@ ring::Task<> Containers::State::connect_running(EntryRef entry, Network network,
   request.id = container.id;
   request.interface = std::move(joined.interface);
   request.interface.name.clear();  // core knows which are there
+  Endpoints together = container.endpoints;
+  joined.endpoint.dns_names = dns_names_of(container, joined.endpoint);
+  together[network.name] = joined.endpoint;
+  const bool was_answered = is_answered(container.endpoints);
+  request.has_names = is_answered(together);
+  request.names = names_of(container, together);
   const auto connected = co_await ring::as_result(engine.core->call(std::move(request)));
   if (!connected || !is_up(container)) {
     engine.networks->leave(network.id, container.id);
@@ -116,7 +117,7 @@ ring::Task<> Containers::State::connect_running(EntryRef entry, Network network,
   endpoint.gateway = became.way_out();
   endpoint.mac_address = became.mac;
   entry->attached.push_back(network.name);
-  tell_neighbours(*entry);
+  change_files(*entry, was_answered, endpoint, true);
   save(entry);
   co_await move_ports(entry);
 }
@@ -129,10 +130,9 @@ ring::Task<> Containers::State::disconnect_running(EntryRef entry, Network netwo
   co_await engine.core->call(std::move(request));
   if (!is_up(container)) co_return;
   engine.networks->leave(network.id, container.id);
-  tell_neighbours(*entry);
-  container.endpoints.erase(network.name);
+  const auto left = container.endpoints.extract(network.name);
   std::erase(entry->attached, network.name);
-  (void)refresh_hosts(*entry);
+  if (left) change_files(*entry, true, left.mapped(), false);
   save(entry);
   co_await move_ports(entry);
 }
@@ -157,7 +157,6 @@ ring::Task<> Containers::State::move_ports(EntryRef entry) {
 
 namespace {
 
-constexpr size_t hosts_bytes_max = 1u << 20;
 constexpr const char* default_address_option = "com.docker.network.bridge.host_binding_ipv4";
 
 }  // namespace
@@ -199,71 +198,6 @@ void Containers::State::publish_ports(Entry& entry) {
   engine.rules->publish(container.id, address, container.ports);
   // The one thing that does not work without: the host's own clients at 127.0.0.1.
   (void)allow_loopback_source(address);
-}
-
-// Names ------------------------------------------------------------------------------------------
-
-std::string Containers::State::neighbours_text(const Container& container) const {
-  std::string lines;
-  for (const auto& [name, endpoint] : container.endpoints) {
-    const Result<Network> network = engine.networks->find(name);
-    if (!network || network->predefined()) continue;
-    for (const NetworkMember& member : engine.networks->members(network->id)) {
-      if (member.endpoint.ip_address.empty()) continue;
-      std::string called;
-      for (const std::string& each : member.endpoint.dns_names) {
-        // Docker answers for both.
-        if (is_plain_text(each)) called += cat(" ", each, " ", each, ".", network->name);
-      }
-      if (!called.empty()) lines += cat(member.endpoint.ip_address, "\t", called.substr(1), "\n");
-    }
-  }
-  return neighbours_section(lines);
-}
-
-void Containers::State::tell_neighbours(const Entry& entry) {
-  if (!recovered) return;  // who its neighbours are is not known yet; recover() tells everyone
-  std::set<std::string> who;
-  for (const auto& [name, endpoint] : entry.container.endpoints) {
-    const Result<Network> network = engine.networks->find(name);
-    if (!network || network->predefined()) continue;
-    for (const NetworkMember& member : engine.networks->members(network->id)) {
-      who.insert(member.container);
-    }
-  }
-  if (who.empty()) return;
-  for (const std::string& id : who) {
-    const EntryRef other = entry_of(id);
-    if (!other || !is_up(other->container)) continue;
-    (void)refresh_hosts(*other);
-  }
-  // Those who share a network namespace with one of them have a copy of its file.
-  for (const auto& [id, other] : entries) {
-    std::string_view mode = other->container.host.network_mode;
-    if (take_until(mode, ':') != "container" || !is_up(other->container)) continue;
-    if (who.contains(std::string(mode))) (void)write_hosts(*other);
-  }
-}
-
-// What its own programs have written into the file stays.
-Result<> Containers::State::refresh_hosts(Entry& entry) {
-  if (entry.container.host.network_mode.starts_with("container:")) return {};  // it is the other's
-  const Fd place = TRY(open_directory(entry));
-  const Fd file = TRY(sys::open_at(place.get(), "hosts", O_RDWR | O_NOFOLLOW));
-  const std::string now = TRY(sys::read_file_at(place.get(), "hosts", hosts_bytes_max));
-  const std::string text = replace_neighbours(now, neighbours_text(entry.container));
-  if (text == now) return {};
-  // Over what is there, and cut behind it: who reads meanwhile never finds it empty.
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t written =
-        ::pwrite(file.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
-    if (written < 0) return fail_errno(errno, "pwrite hosts");
-    done += static_cast<size_t>(written);
-  }
-  if (::ftruncate(file.get(), static_cast<off_t>(text.size())) != 0) {
-    return fail_errno(errno, "ftruncate hosts");
-  }
-  return {};
 }
 
 }  // namespace nacelle::engine

@@ -89,8 +89,9 @@ ring::Task<> Containers::State::recover() {
   const auto networks_changed = [this] { engine.rules->set_networks(engine.networks->list()); };
   engine.networks->listen(networks_changed);
   networks_changed();
+  // An engine before this one may have ended between a new name and the word to core.
   for (const auto& [id, entry] : entries) {
-    if (is_up(entry->container)) (void)refresh_hosts(*entry);
+    if (is_up(entry->container)) background.start(tell_names(entry));
   }
   recovered = true;
   progress.notify_all();

@@ -193,6 +193,9 @@ Result<core::StartRequest> Containers::State::plan_start(Entry& entry, bool trac
       request.network = core::NetworkMode::Own;
       request.interfaces.push_back(std::move(joined.interface));
     }
+    name_endpoints(container);
+    request.has_names = is_answered(container.endpoints);
+    if (request.has_names) request.names = names_of(container, container.endpoints);
     TRY(take_ports(entry));
   }
   if (host.ipc_mode.starts_with(container_prefix)) {
@@ -223,7 +226,6 @@ void Containers::State::leave_networks(Entry& entry) {
     endpoint.global_ipv6_address.clear();
     endpoint.global_ipv6_prefix_len = 0;
   }
-  tell_neighbours(entry);
 }
 
 Result<> Containers::State::write_hosts(Entry& entry) {
@@ -241,10 +243,7 @@ Result<> Containers::State::write_hosts(Entry& entry) {
     return {};
   }
   const std::string& hostname = container.config.hostname;
-  const std::string own_names =
-      container.config.domainname.empty()
-          ? hostname
-          : cat(hostname, '.', container.config.domainname, ' ', hostname);
+  const std::string own_names = own_host_names(container);
   std::vector<std::pair<std::string, std::string>> addresses = linked_addresses(entry);
   for (const auto& [name, endpoint] : container.endpoints) {
     if (!endpoint.ip_address.empty()) addresses.emplace_back(endpoint.ip_address, own_names);
@@ -253,8 +252,7 @@ Result<> Containers::State::write_hosts(Entry& entry) {
     }
   }
   const std::string text =
-      hosts_file(request_of(container), hostname, addresses, engine.networks->default_gateway()) +
-      neighbours_text(container);
+      hosts_file(request_of(container), hostname, addresses, engine.networks->default_gateway());
   const Fd place = TRY(open_directory(entry));
   // As a rule it is what create has written; one that was truncated goes to the disk when closed.
   const auto known = sys::read_file_at(place.get(), "hosts", text.size() + 1);
@@ -300,6 +298,7 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
     co_await engine.rules->settle();
   }
   co_await write_hosts(*entry);
+  co_await write_resolv_conf(*entry);
   const Fd place = co_await open_directory(*entry);
   // Output waits for those who have attached before the start.
   request.has_client = !entry->parked.empty();
@@ -369,7 +368,6 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
   // An address of core's pool is known only now.
   if (learned) (void)write_hosts(*entry);
   tell_linked(*entry);
-  tell_neighbours(*entry);
   publish_ports(*entry);
   for (const auto& [name, endpoint] : container.endpoints) {
     if (endpoint.network_id.empty()) continue;

@@ -62,6 +62,12 @@ struct Link {
   std::string alias;
 };
 
+// "name", "name:alias", or "/name:/other/alias", which is how Docker shows one.
+struct LinkName {
+  std::string name, alias;
+};
+Result<LinkName> parse_link(const std::string& text);
+
 struct Entry {
   Container container;
   std::vector<MountPlan> mounts;
@@ -215,16 +221,21 @@ struct Containers::State {
   // container_network.cc
   Result<> take_ports(Entry& entry);  // of the host, before the start
   void publish_ports(Entry& entry);   // once its addresses are known
-  // The part of /etc/hosts with the names of those it shares networks with.
-  std::string neighbours_text(const Container& container) const;
-  // It has come or gone, or has another name: /etc/hosts of those that run on its networks, itself
-  // among them.
-  void tell_neighbours(const Entry& entry);
-  Result<> refresh_hosts(Entry& entry);
   ring::Task<> connect_running(EntryRef entry, Network network, Endpoint wish, Turn turn);
   ring::Task<> disconnect_running(EntryRef entry, Network network, Turn turn);
   ring::Task<> move_ports(EntryRef entry);
   std::optional<Network> way_out_of(const Entry& entry) const;
+
+  // container_names.cc
+  using Endpoints = std::map<std::string, Endpoint>;
+  bool is_answered(const Endpoints& endpoints) const;  // at 127.0.0.11
+  // What core is told of it.
+  dns::Member names_of(const Container& container, const Endpoints& endpoints);
+  void name_endpoints(Container& container) const;  // each as it is called now
+  ring::Task<> tell_names(EntryRef entry);          // as they are now, if it runs
+  Result<> write_resolv_conf(Entry& entry);
+  // It was given a network, or has lost one, while it runs.
+  void change_files(Entry& entry, bool was_answered, const Endpoint& endpoint, bool is_there);
 
   // container_exit.cc
   void exited(const core::ExitedEvent& event);
@@ -321,6 +332,9 @@ ring::Task<T> shielded(ring::Scope& scope, ring::Task<T> task) {
 }
 
 bool is_up(const Container& container);  // running or paused
+// What it is called on a network of one's own, its name first; in its own /etc/hosts.
+std::vector<std::string> dns_names_of(const Container& container, const Endpoint& endpoint);
+std::string own_host_names(const Container& container);
 // The first process, held so that its number cannot be another's: what is read of that number
 // while it is alive is said of it.
 Result<Fd> open_first_process(const Container& container);

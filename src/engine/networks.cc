@@ -688,14 +688,6 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
   core::Interface& interface = joined.interface;
   endpoint = wish;
   endpoint.network_id = about.id;
-  if (!about.predefined()) {
-    endpoint.dns_names = {name};
-    for (const std::string& each : wish.aliases) {
-      if (!contains(endpoint.dns_names, each)) endpoint.dns_names.push_back(each);
-    }
-    const std::string short_id = container.substr(0, 12);
-    if (!contains(endpoint.dns_names, short_id)) endpoint.dns_names.push_back(short_id);
-  }
   if (!entry.pools.empty()) {
     const bool from_core = about.name == "bridge" && wish.mac_address.empty();
     interface.network = about.id;
@@ -761,13 +753,7 @@ void Networks::leave(const std::string& network, const std::string& container) {
 void Networks::rename(const std::string& container, const std::string& name) {
   for (auto& [id, entry] : state_->entries) {
     const auto found = entry.members.find(container);
-    if (found == entry.members.end()) continue;
-    NetworkMember& member = found->second;
-    // An alias may be the same word, and stays.
-    if (auto& names = member.endpoint.dns_names; !names.empty() && names.front() == member.name) {
-      names.front() = name;
-    }
-    member.name = name;
+    if (found != entry.members.end()) found->second.name = name;
   }
 }
 

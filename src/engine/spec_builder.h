@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "container/cgroup_plan.h"
+#include "dns/messages.h"
 #include "engine/model.h"
 #include "nacelle/fd.h"
 #include "nacelle/result.h"
@@ -98,6 +99,11 @@ Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::
 std::string hosts_file(const CreateRequest& request, const std::string& hostname,
                        const std::vector<std::pair<std::string, std::string>>& address_and_names,
                        std::string_view host_gateway = {});
-std::string resolv_conf(const HostConfig& host, std::string_view hosts_own);
+// `embedded`: names are answered at 127.0.0.11. `hosts_own`: the host's file.
+std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool embedded);
+// Whom the one that answers there asks for what it does not know.
+std::vector<dns::Upstream> upstreams_of(const HostConfig& host, std::string_view hosts_own);
+// Somebody has said how many dots a name has that is looked up outside, and not none.
+bool has_ndots_set(const HostConfig& host, std::string_view hosts_own);
 
 }  // namespace nacelle::engine

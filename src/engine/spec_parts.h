@@ -51,12 +51,6 @@ Result<> check_merged(const ContainerConfig& config);
 // Text for what must be one word in a file of ours: no control characters.
 bool is_plain_text(std::string_view text);
 
-// spec_files.cc --------------------------------------------------------------------------------
-// The part of /etc/hosts that names others: lines between two comments, or nothing of none.
-std::string neighbours_section(std::string_view lines);
-// `hosts` with another such part.
-std::string replace_neighbours(std::string hosts, std::string_view section);
-
 // spec_devices.cc ------------------------------------------------------------------------------
 Result<oci::DeviceRule> parse_device_rule(std::string_view text);
 // Nodes and rules for everything the request asks for; looks at the host's /dev.
