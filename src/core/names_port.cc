@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "base/text.h"
@@ -25,48 +26,87 @@ constexpr Hook hooks[] = {
     {BPF_CGROUP_INET4_GETPEERNAME, "nv_names_peer1", false},
 };
 
-constexpr bpf_insn load_field(uint8_t into, size_t offset) {
-  return {.code = BPF_LDX | BPF_MEM | BPF_W,
-          .dst_reg = into,
-          .src_reg = BPF_REG_1,
-          .off = static_cast<int16_t>(offset),
-          .imm = 0};
-}
-constexpr bpf_insn skip_unless_equal(uint8_t what, uint32_t value, int16_t count) {
-  return {.code = BPF_JMP | BPF_JNE | BPF_K,
-          .dst_reg = what,
-          .src_reg = 0,
-          .off = count,
-          .imm = static_cast<int32_t>(value)};
-}
-constexpr bpf_insn set(uint8_t what, uint32_t value) {
-  return {.code = BPF_ALU64 | BPF_MOV | BPF_K,
-          .dst_reg = what,
-          .src_reg = 0,
-          .off = 0,
-          .imm = static_cast<int32_t>(value)};
+// The few instructions there are, by what they do. 32-bit numbers, as everything here is.
+class Program {
+ public:
+  void load(uint8_t into, size_t offset) {
+    add(BPF_LDX | BPF_MEM | BPF_W, into, BPF_REG_6, static_cast<int16_t>(offset), 0);
+  }
+  void store(size_t offset, uint8_t from) {
+    add(BPF_STX | BPF_MEM | BPF_W, BPF_REG_6, from, static_cast<int16_t>(offset), 0);
+  }
+  void store_on_stack(int16_t offset, uint32_t value) {
+    add(BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, offset, value);
+  }
+  void copy(uint8_t into, uint8_t from) { add(BPF_ALU64 | BPF_MOV | BPF_X, into, from, 0, 0); }
+  void set(uint8_t what, uint32_t value) { add(BPF_ALU64 | BPF_MOV | BPF_K, what, 0, 0, value); }
+  void plus(uint8_t what, int32_t value) {
+    add(BPF_ALU64 | BPF_ADD | BPF_K, what, 0, 0, static_cast<uint32_t>(value));
+  }
+  void call(bpf_func_id function) { add(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
+  void pass_unless_equal(uint8_t what, uint32_t value) {
+    passing_.push_back(code_.size());
+    add(BPF_JMP | BPF_JNE | BPF_K, what, 0, 0, value);
+  }
+  void pass_if_zero(uint8_t what) {
+    passing_.push_back(code_.size());
+    add(BPF_JMP | BPF_JEQ | BPF_K, what, 0, 0, 0);
+  }
+  // Everything passes, changed or not.
+  std::vector<bpf_insn> finish() && {
+    for (const size_t at : passing_) code_[at].off = static_cast<int16_t>(code_.size() - at - 1);
+    set(BPF_REG_0, 1);
+    add(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+    return std::move(code_);
+  }
+
+ private:
+  void add(unsigned code, uint8_t to, uint8_t from, int16_t offset, uint32_t value) {
+    code_.push_back({.code = static_cast<uint8_t>(code),
+                     .dst_reg = static_cast<uint8_t>(to & 15),
+                     .src_reg = static_cast<uint8_t>(from & 15),
+                     .off = offset,
+                     .imm = static_cast<int32_t>(value)});
+  }
+  std::vector<bpf_insn> code_;
+  std::vector<size_t> passing_;
+};
+
+// Goes on only where our socket is in the network namespace of the one that asks: one that a
+// container has made itself, for containers of its own, has another server at this address.
+void look_for_our_socket(Program& program) {
+  constexpr int16_t tuple = -16;  // bpf_sock_tuple on the stack: addresses, then ports
+  constexpr size_t tuple_bytes = 12;
+  constexpr uint32_t current_namespace = ~uint32_t{0};
+  program.store_on_stack(tuple, 0);
+  program.store_on_stack(tuple + 4, htonl(dns::server_address));
+  program.store_on_stack(tuple + 8, uint32_t{htons(dns::socket_port)} << 16);
+  program.copy(BPF_REG_1, BPF_REG_6);
+  program.copy(BPF_REG_2, BPF_REG_10);
+  program.plus(BPF_REG_2, tuple);
+  program.set(BPF_REG_3, tuple_bytes);
+  program.set(BPF_REG_4, current_namespace);
+  program.set(BPF_REG_5, 0);
+  program.call(BPF_FUNC_sk_lookup_udp);
+  program.pass_if_zero(BPF_REG_0);
+  program.copy(BPF_REG_1, BPF_REG_0);
+  program.call(BPF_FUNC_sk_release);
 }
 
-// An address of ours with the one port gets the other; everything passes.
+// An address of ours with the one port gets the other.
 std::vector<bpf_insn> program_for(const Hook& hook) {
   const uint16_t from = hook.outwards ? dns::server_port : dns::socket_port;
   const uint16_t to = hook.outwards ? dns::socket_port : dns::server_port;
-  constexpr size_t address = offsetof(bpf_sock_addr, user_ip4);
-  constexpr size_t port = offsetof(bpf_sock_addr, user_port);
-  return {
-      load_field(BPF_REG_2, address),
-      skip_unless_equal(BPF_REG_2, htonl(dns::server_address), 4),
-      load_field(BPF_REG_2, port),
-      skip_unless_equal(BPF_REG_2, htons(from), 2),
-      set(BPF_REG_3, htons(to)),
-      {.code = BPF_STX | BPF_MEM | BPF_W,
-       .dst_reg = BPF_REG_1,
-       .src_reg = BPF_REG_3,
-       .off = static_cast<int16_t>(port),
-       .imm = 0},
-      set(BPF_REG_0, 1),
-      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
-  };
+  Program program;
+  program.copy(BPF_REG_6, BPF_REG_1);
+  program.load(BPF_REG_2, offsetof(bpf_sock_addr, user_ip4));
+  program.pass_unless_equal(BPF_REG_2, htonl(dns::server_address));
+  program.load(BPF_REG_2, offsetof(bpf_sock_addr, user_port));
+  program.pass_unless_equal(BPF_REG_2, htons(from));
+  if (hook.outwards) look_for_our_socket(program);
+  program.set(BPF_REG_2, htons(to));
+  program.store(offsetof(bpf_sock_addr, user_port), BPF_REG_2);
+  return std::move(program).finish();
 }
 
 Result<bool> is_attached(const Fd& group, const Hook& hook) {

@@ -182,7 +182,7 @@ Result<NetnsMaker> NetnsMaker::open(const std::string& pins) {
 
 namespace {
 
-// Asked by programs of the namespace we are in. The address need not be there yet.
+// Asked by programs of the namespace we are in, whose loopback device is up.
 Result<Fd> open_asked_socket(int type) {
   Fd made(::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) return fail_errno(errno, "socket");
@@ -191,9 +191,8 @@ Result<Fd> open_asked_socket(int type) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(dns::server_address);
   address.sin_port = htons(dns::socket_port);
-  if (::setsockopt(made.get(), IPPROTO_IP, IP_FREEBIND, &on, sizeof on) != 0 ||
-      (type == SOCK_STREAM &&
-       ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)) {
+  if (type == SOCK_STREAM &&
+      ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) {
     return fail_errno(errno, "setsockopt");
   }
   if (::bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
@@ -229,13 +228,14 @@ Result<std::vector<Fd>> NetnsMaker::make(std::vector<Interface>& interfaces, boo
   if (::unshare(CLONE_NEWNET) != 0) return fail_errno(errno, "unshare of a network namespace");
   Result<Fd> there = sys::open_at(sys::working_directory, "/proc/self/ns/net", O_RDONLY);
   Result<NetlinkSocket> inside = NetlinkSocket::open();
+  const Result<> up = inside ? set_up(*inside, loopback_index) : Result<>();
   Result<std::vector<Fd>> sockets = std::vector<Fd>();
   if (serves) sockets = open_name_sockets();
   if (::setns(host_.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns to the host");
+  NetlinkSocket socket = TRY(std::move(inside));
+  TRY(up);
   std::vector<Fd> made = TRY(std::move(sockets));
   const Fd& descriptor = *made.insert(made.begin(), TRY(std::move(there)));
-  NetlinkSocket socket = TRY(std::move(inside));
-  TRY(set_up(socket, loopback_index));
   uint32_t index = loopback_index;
   bool has_way_out = false;
   for (Interface& each : interfaces) {

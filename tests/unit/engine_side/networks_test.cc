@@ -286,8 +286,7 @@ TEST_F(NetworksTest, AnEndpointSaysWhatItIs) {
   EXPECT_EQ(joined.endpoint.gateway, "10.1.0.1");
   EXPECT_EQ(joined.endpoint.network_id, network.id);
   EXPECT_EQ(joined.endpoint.endpoint_id.size(), 64u);
-  EXPECT_EQ(joined.endpoint.dns_names,
-            (std::vector<std::string>{"web", "db", "cache", "aaaaaaaaaaaa"}));
+  EXPECT_EQ(joined.endpoint.aliases, wanted.aliases);
 }
 
 TEST_F(NetworksTest, HostAndNoneHaveNoInterface) {

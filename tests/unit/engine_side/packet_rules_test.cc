@@ -84,16 +84,5 @@ TEST(host_ports, what_is_to_be_published_has_an_address_and_a_protocol) {
             "192.0.2.1:->90/tcp ");
 }
 
-TEST(neighbours, have_a_part_of_the_hosts_file_for_themselves) {
-  const std::string first = neighbours_section("10.0.0.2\tb\n");
-  const std::string second = neighbours_section("10.0.0.3\tc\n");
-  EXPECT_EQ(replace_neighbours("1.1.1.1 own\n" + first + "2.2.2.2 added", second),
-            "1.1.1.1 own\n" + second + "2.2.2.2 added");
-  EXPECT_EQ(replace_neighbours("own\n" + first, neighbours_section("")), "own\n");
-  // Somebody has thrown it away.
-  EXPECT_EQ(replace_neighbours("own", second), "own\n" + second);
-  EXPECT_EQ(replace_neighbours("", second), second);
-}
-
 }  // namespace
 }  // namespace nacelle::engine
