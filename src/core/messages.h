@@ -338,8 +338,8 @@ struct ConnectRequest {
   };
 };
 
-// Takes the interface to `network` away, and its names there. Where it was the way out, the next one
-// that leads anywhere takes its place.
+// Takes the interface to `network` away, and its names there. Where it was the way out, the next
+// one that leads anywhere takes its place.
 struct DisconnectRequest {
   static constexpr uint8_t code = 16;
   std::string id, network;

@@ -411,8 +411,8 @@ int netns_maker_main(const char* pins) {
     auto request = codec::flat::decode<MakeRequest>(
         std::string_view(buffer.data(), static_cast<size_t>(got)), "a request for a namespace");
     Result<std::vector<Fd>> made = !maker     ? std::unexpected(maker.error())
-                      : !request ? std::unexpected(request.error())
-                                 : perform(*maker, *request, place);
+                                   : !request ? std::unexpected(request.error())
+                                              : perform(*maker, *request, place);
     MakeReply reply;
     if (!made) reply = {static_cast<uint8_t>(made.error().kind()), made.error().message(), {}};
     if (made) {

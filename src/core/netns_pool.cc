@@ -137,7 +137,8 @@ Task<MakerAnswer> NetnsPool::State::ask(MakeRequest request, const Fd* place) {
     co_await ring::send(loop, control, bytes);
   }
   std::string buffer(maker_packet_bytes_max, '\0');
-  ring::Message answer = co_await ring::receive_message(loop, control, buffer, maker_descriptors_max);
+  ring::Message answer =
+      co_await ring::receive_message(loop, control, buffer, maker_descriptors_max);
   if (answer.bytes == 0) co_return fail(Kind::Internal, "the maker of network namespaces ended");
   const auto reply = co_await codec::flat::decode<MakeReply>(
       std::string_view(buffer).substr(0, answer.bytes), "the maker's answer");
@@ -342,7 +343,8 @@ Task<ReadyNamespace> NetnsPool::take(std::vector<Interface> interfaces, bool ser
   const std::string name = interfaces.empty() ? std::string() : interfaces.front().network;
   const bool of_pool =
       (interfaces.empty() && !serves) ||
-      (interfaces.size() == 1 && !serves && interfaces[0].address.empty() && interfaces[0].mac.empty() &&
+      (interfaces.size() == 1 && !serves && interfaces[0].address.empty() &&
+       interfaces[0].mac.empty() &&
        (interfaces[0].name.empty() || interfaces[0].name == pooled_interface_name));
   const auto network = state.networks.find(name);
   if (of_pool && network != state.networks.end() && !network->second.ready.empty()) {

@@ -47,7 +47,8 @@ struct Record {
   void fields(Visit& visit) {
     visit(version, id, exec, pid, pidfd_inode, start_time, cgroup, namespaces, user_namespace,
           terminal, has_streams, has_input, stdin_once, hold_for_client, log, log_directory,
-          interfaces, own_network, has_names, names, ended, reported, wait_status, status_known, oom_kills, ended_ns);
+          interfaces, own_network, has_names, names, ended, reported, wait_status, status_known,
+          oom_kills, ended_ns);
   }
   container::ProcessIdentity identity() const {
     return {.pid = pid, .pidfd_inode = pidfd_inode, .start_time = start_time};

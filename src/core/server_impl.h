@@ -1,7 +1,7 @@
 // The inside of nacelle-core, a file per kind of work: server.cc (life, connections, dispatch),
 // start.cc, exec.cc, end.cc (exits and forgetting), control.cc (signals, freezing, limits,
-// terminals, clients), names.cc (who is called what), adopt.cc (after a death), upgrade.cc (re-exec). One thread: between two
-// awaits nothing changes but by what is written there.
+// terminals, clients), names.cc (who is called what), adopt.cc (after a death), upgrade.cc
+// (re-exec). One thread: between two awaits nothing changes but by what is written there.
 #pragma once
 
 #include <functional>

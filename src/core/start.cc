@@ -103,8 +103,8 @@ class Starting {
                                       sys::deadline_in(undo_limit));
     }
     if (has_network) {
-      server_.pool_->give_back({.descriptor = std::move(process_->network),
-                                .interfaces = std::move(record.interfaces)});
+      server_.pool_->give_back(
+          {.descriptor = std::move(process_->network), .interfaces = std::move(record.interfaces)});
     }
     if (begun) server_.records_->remove_begun(record.id);
     process_->stage = Process::Stage::Forgotten;
@@ -237,8 +237,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
       if (new_network && record.user_namespace) break;
       [[fallthrough]];
     case NetworkMode::Own: {
-      ReadyNamespace ready =
-          co_await pool_->take(std::move(request.interfaces), record.has_names);
+      ReadyNamespace ready = co_await pool_->take(std::move(request.interfaces), record.has_names);
       process->network = std::move(ready.descriptor);
       process->name_sockets = std::move(ready.name_sockets);
       record.interfaces = std::move(ready.interfaces);

@@ -143,10 +143,19 @@ Result<Fd> Server::write_state(const std::string& error) const {
   for (const auto& [name, request] : pools_) state.pools.push_back(request);
   for (const auto& [key, process] : processes_) {
     const Process& one = *process;
-    state.processes.push_back({one.record, static_cast<uint8_t>(one.stage), one.child, one.frozen,
-                               one.close_input, one.pidfd.get(), one.input.get(), one.output.get(),
-                               one.error.get(), one.journal.get(), one.log_directory.get(),
-                               one.network.get(), {}});
+    state.processes.push_back({one.record,
+                               static_cast<uint8_t>(one.stage),
+                               one.child,
+                               one.frozen,
+                               one.close_input,
+                               one.pidfd.get(),
+                               one.input.get(),
+                               one.output.get(),
+                               one.error.get(),
+                               one.journal.get(),
+                               one.log_directory.get(),
+                               one.network.get(),
+                               {}});
     for (const Fd& each : one.name_sockets) {
       state.processes.back().name_sockets.push_back(each.get());
     }
@@ -186,8 +195,7 @@ ring::Task<> Server::upgrade() {
       co_await sys::open_at(sys::working_directory, upgrade_program_.c_str(), O_RDONLY);
   co_await check_successor(program);
   for (const ring::TimePoint end = loop_.now() + quiet_limit;
-       (engine_ && !engine_->outbox->empty()) || !logs_->all_sent() ||
-       !names_->all_sent();) {
+       (engine_ && !engine_->outbox->empty()) || !logs_->all_sent() || !names_->all_sent();) {
     if (loop_.now() > end) co_await fail(Kind::Unavailable, "messages are under way");
     co_await ring::sleep_for(loop_, std::chrono::milliseconds(1));
   }

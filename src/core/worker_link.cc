@@ -55,8 +55,10 @@ Result<> WorkerLink::spawn() {
   }
   Fd ours(ends[0]);
   const Fd theirs(ends[1]);
-  const Fd program = TRY(sys::open_at(sys::working_directory, options_.program.c_str(), O_PATH)
-                             .context([this] { return cat("starting the ", options_.called); }));
+  const Fd program =
+      TRY(sys::open_at(sys::working_directory, options_.program.c_str(), O_PATH).context([this] {
+        return cat("starting the ", options_.called);
+      }));
   sys::SpawnOptions options;
   options.program = &program;
   options.arguments = {"nacelle-worker", options_.word};
@@ -95,8 +97,8 @@ ring::Task<> WorkerLink::serve() {
       (void)sys::kill_process(process_, SIGKILL);
       co_await ring::poll(loop_, process_, POLLIN);
       if (auto status = sys::reap(process_); status) {
-        error_ = cat("the ", options_.called, " has ended: ",
-                     WIFSIGNALED(*status) ? "signal " : "status ",
+        error_ = cat("the ", options_.called,
+                     " has ended: ", WIFSIGNALED(*status) ? "signal " : "status ",
                      WIFSIGNALED(*status) ? WTERMSIG(*status) : WEXITSTATUS(*status));
       }
       process_ = Fd();

@@ -20,7 +20,7 @@ class WorkerLink {
  public:
   struct Options {
     std::string program, word;
-    std::string called;                    // in errors: "log worker"
+    std::string called;                       // in errors: "log worker"
     std::vector<const Fd*> more_descriptors;  // 4 and on; borrowed for the link's life
   };
   struct Handlers {

@@ -23,7 +23,8 @@ std::optional<std::string> answer(const Table& table, const Member& asker, const
     Reply reply(query);
     const size_t wanted = query.type == type_a ? 4 : query.type == type_aaaa ? 16 : 0;
     std::erase_if(addresses, [&](std::string_view each) { return each.size() != wanted; });
-    if (!addresses.empty()) std::ranges::rotate(addresses, addresses.begin() + turn % addresses.size());
+    if (!addresses.empty())
+      std::ranges::rotate(addresses, addresses.begin() + turn % addresses.size());
     for (const std::string_view each : addresses) reply.add_address(each);
     return std::move(reply).finish(bytes_max);
   }

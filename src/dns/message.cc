@@ -119,8 +119,8 @@ void put_edns(std::string& out, const Query& query, Code code) {
   out += '\0';
   put16(out, type_opt);
   put16(out, edns_udp_bytes);
-  put32(out, uint32_t{static_cast<uint8_t>(code)} >> 4 << 24 |
-                 (query.dnssec_ok ? edns_dnssec_ok : 0));
+  put32(out,
+        uint32_t{static_cast<uint8_t>(code)} >> 4 << 24 | (query.dnssec_ok ? edns_dnssec_ok : 0));
   put16(out, 0);
 }
 
@@ -191,8 +191,8 @@ void Reply::add_name(std::string_view name) {
 std::string Reply::finish(size_t bytes_max) && {
   std::string edns;
   if (query_.has_edns) put_edns(edns, query_, code_);
-  const size_t room = bytes_max - std::min(bytes_max, header_bytes + query_.question.size() +
-                                                          edns.size());
+  const size_t room =
+      bytes_max - std::min(bytes_max, header_bytes + query_.question.size() + edns.size());
   size_t kept_bytes = 0;
   uint16_t kept = 0;
   for (size_t each = 0; each + 2 <= sizes_.size(); each += 2, ++kept) {
@@ -200,9 +200,9 @@ std::string Reply::finish(size_t bytes_max) && {
     if (with_it > room) break;
     kept_bytes = with_it;
   }
-  uint16_t flags = static_cast<uint16_t>(
-      flag_response | query_.opcode << 11 | flags_for(query_) | flag_recursion_available |
-      (static_cast<unsigned>(code_) & 15));
+  uint16_t flags =
+      static_cast<uint16_t>(flag_response | query_.opcode << 11 | flags_for(query_) |
+                            flag_recursion_available | (static_cast<unsigned>(code_) & 15));
   if (kept_bytes < records_.size()) flags |= flag_truncated;
   std::string out;
   put16(out, query_.id);

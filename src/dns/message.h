@@ -1,6 +1,6 @@
-// Messages of the domain name system as bytes (RFC 1035, RFC 6891): questions of containers, answers
-// of ours, and as much of others' answers as must be looked at before they are passed on. Whatever
-// comes is bounded and checked; a pointer leads backwards or the message is refused.
+// Messages of the domain name system as bytes (RFC 1035, RFC 6891): questions of containers,
+// answers of ours, and as much of others' answers as must be looked at before they are passed on.
+// Whatever comes is bounded and checked; a pointer leads backwards or the message is refused.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace nacelle::dns {
 inline constexpr size_t header_bytes = 12;
 inline constexpr size_t name_bytes_max = 255;  // on the wire
 inline constexpr size_t label_bytes_max = 63;
-inline constexpr size_t plain_udp_bytes = 512;   // without EDNS
+inline constexpr size_t plain_udp_bytes = 512;    // without EDNS
 inline constexpr uint16_t edns_udp_bytes = 4096;  // the most we say and take by UDP
 inline constexpr size_t tcp_bytes_max = 65535;
 inline constexpr uint32_t ttl_seconds = 600;  // Docker's
@@ -37,8 +37,8 @@ struct Query {
   bool recursion_desired = false, authentic_data = false, checking_disabled = false;
   Code problem = Code::NoError;  // it cannot be answered but with this
   uint8_t opcode = 0;
-  std::string question;  // as it came: name, type, class; empty where it cannot be read
-  std::string name;      // in small letters, without the last dot
+  std::string question;   // as it came: name, type, class; empty where it cannot be read
+  std::string name;       // in small letters, without the last dot
   bool is_plain = false;  // all of `name` can be seen, and its dots are those between labels
   uint16_t type = 0, klass = 0;
   bool has_edns = false, dnssec_ok = false;

@@ -123,9 +123,9 @@ void Served::udp_ready() {
   for (int each = 0; each < datagrams_per_turn_max; ++each) {
     sockaddr_in from{};
     socklen_t from_bytes = sizeof from;
-    const ssize_t got = ::recvfrom(udp_.get(), buffer.data(), query_bytes_max,
-                                   MSG_DONTWAIT | MSG_TRUNC, reinterpret_cast<sockaddr*>(&from),
-                                   &from_bytes);
+    const ssize_t got =
+        ::recvfrom(udp_.get(), buffer.data(), query_bytes_max, MSG_DONTWAIT | MSG_TRUNC,
+                   reinterpret_cast<sockaddr*>(&from), &from_bytes);
     if (got < 0) break;
     if (static_cast<size_t>(got) > query_bytes_max || from_bytes != sizeof from) continue;
     auto query = parse_query(std::string_view(buffer).substr(0, static_cast<size_t>(got)));

@@ -1,5 +1,5 @@
-// Under which names containers on networks of one's own find each other: said to nacelle-core, whose
-// worker answers at 127.0.0.11, and what /etc/resolv.conf and /etc/hosts have of it.
+// Under which names containers on networks of one's own find each other: said to nacelle-core,
+// whose worker answers at 127.0.0.11, and what /etc/resolv.conf and /etc/hosts have of it.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -21,8 +21,8 @@ bool can_be_asked_for(std::string_view name) {
   return !name.empty() && name.size() <= name_bytes_max && is_plain_text(name);
 }
 
-// In place: the file is what is bound into the container. Over what is there, and cut behind it: who
-// reads meanwhile never finds it empty.
+// In place: the file is what is bound into the container. Over what is there, and cut behind it:
+// who reads meanwhile never finds it empty.
 Result<> write_over(const Fd& place, const char* name, std::string_view text) {
   const Fd file = TRY(sys::open_at(place.get(), name, O_WRONLY | O_NOFOLLOW));
   TRY(sys::write_all(file, text, name));
@@ -108,8 +108,8 @@ ring::Task<> Containers::State::tell_names(EntryRef entry) {
 Result<> Containers::State::write_resolv_conf(Entry& entry) {
   const Container& container = entry.container;
   if (is_container(container.host.network_mode)) return {};  // write_hosts() has the other's
-  const std::string text = resolv_conf(container.host, hosts_own_resolv_conf(),
-                                       is_answered(container.endpoints));
+  const std::string text =
+      resolv_conf(container.host, hosts_own_resolv_conf(), is_answered(container.endpoints));
   const Fd place = TRY(open_directory(entry));
   const auto known = sys::read_file_at(place.get(), "resolv.conf", text.size() + 1);
   if (known && *known == text) return {};

@@ -14,13 +14,13 @@ constexpr int allowed_calls[] = {
     SCMP_SYS(splice), SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pwrite64), SCMP_SYS(pread64),
     SCMP_SYS(writev), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fstat),
     SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(openat), SCMP_SYS(close), SCMP_SYS(unlinkat),
-    SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(lseek), SCMP_SYS(sendmsg),
-    SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(shutdown),
-    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl),
+    SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(lseek), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg),
+    SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(shutdown), SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl),
     // Memory and time.
     SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(futex),
-    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep), SCMP_SYS(getrandom), SCMP_SYS(sched_yield),
+    SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+    SCMP_SYS(getrandom), SCMP_SYS(sched_yield),
     // The end.
     SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill)};
@@ -31,8 +31,7 @@ constexpr uint64_t ioctls[] = {FIONREAD};
 }  // namespace
 
 Result<> confine() {
-  return sys::confine(
-      {.calls = allowed_calls, .fcntl_commands = fcntl_commands, .ioctls = ioctls});
+  return sys::confine({.calls = allowed_calls, .fcntl_commands = fcntl_commands, .ioctls = ioctls});
 }
 
 }  // namespace nacelle::logs

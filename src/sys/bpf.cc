@@ -85,9 +85,8 @@ Result<Fd> load_program(std::span<const bpf_insn> instructions, bpf_prog_type ty
   attr.log_buf = address(log.data());
   attr.log_size = static_cast<uint32_t>(log.size());
   const Fd second(static_cast<int>(bpf(BPF_PROG_LOAD, attr)));
-  return fail(Kind::Internal,
-              cat("loading the ", called,
-                  " program: the verifier refuses it: ", tail_of(log.c_str())));
+  return fail(Kind::Internal, cat("loading the ", called,
+                                  " program: the verifier refuses it: ", tail_of(log.c_str())));
 }
 
 }  // namespace

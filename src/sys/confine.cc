@@ -47,11 +47,10 @@ class Filter {
     if (context_ != nullptr) ::seccomp_release(context_);
   }
   void allow(int call, std::initializer_list<scmp_arg_cmp> when = {}) {
-    const int added =
-        context_ == nullptr
-            ? -ENOMEM
-            : ::seccomp_rule_add_array(context_, SCMP_ACT_ALLOW, call,
-                                       static_cast<unsigned>(when.size()), when.begin());
+    const int added = context_ == nullptr ? -ENOMEM
+                                          : ::seccomp_rule_add_array(
+                                                context_, SCMP_ACT_ALLOW, call,
+                                                static_cast<unsigned>(when.size()), when.begin());
     if (added < 0 && error_ == 0) error_ = -added;
   }
   Result<> load() {

@@ -12,9 +12,9 @@
 namespace nacelle::sys {
 
 struct Confinement {
-  std::span<const int> calls;            // SCMP_SYS(...), allowed with any arguments
-  std::span<const int> fcntl_commands;   // fcntl(2) with these
-  std::span<const uint64_t> ioctls;      // ioctl(2) with these
+  std::span<const int> calls;           // SCMP_SYS(...), allowed with any arguments
+  std::span<const int> fcntl_commands;  // fcntl(2) with these
+  std::span<const uint64_t> ioctls;     // ioctl(2) with these
 };
 
 // Memory that can be executed cannot be had either. Network, ipc and host name are its own from

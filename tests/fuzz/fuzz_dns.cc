@@ -1,5 +1,5 @@
-// Any bytes as a question of a container, and as the answer of a name server to one: read within the
-// bounds; what is made of them is read again, is an answer, and is not longer than it may be.
+// Any bytes as a question of a container, and as the answer of a name server to one: read within
+// the bounds; what is made of them is read again, is an answer, and is not longer than it may be.
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -1,6 +1,6 @@
 // nacelle-worker: sandboxed byte work for the other programs, which start it (src/image/worker.h);
-// as `nacelle-worker logs` the log worker (src/logs/worker.h), as `nacelle-worker names` the one that
-// answers for names (src/dns/worker.h).
+// as `nacelle-worker logs` the log worker (src/logs/worker.h), as `nacelle-worker names` the one
+// that answers for names (src/dns/worker.h).
 #include <unistd.h>
 
 #include <string_view>
