@@ -1,5 +1,6 @@
 // Any bytes as a question of a container, and as the answer of a name server to one: read within
 // the bounds; what is made of them is read again, is an answer, and is not longer than it may be.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -48,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!query) return 0;
   CHECK(query->name.size() <= name_bytes_max && query->question.size() <= name_bytes_max + 4);
   CHECK(query->udp_bytes >= plain_udp_bytes && query->udp_bytes <= edns_udp_bytes);
-  if (const auto reply = answer(table(), *table().find("c1"), *query, query->udp_bytes, size)) {
+  if (const auto reply = answer(table(), *table().find("c1"), *query, query->udp_bytes, *data)) {
     check_reply(*reply, *query, query->udp_bytes);
     return 0;
   }
