@@ -1,0 +1,436 @@
+// The programs on containers' links, packet by packet: the kernel runs them on frames that are made
+// here (BPF_PROG_TEST_RUN), with rows of links that exist. One test per reason to drop, and per way
+// that is open.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <net/if.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "bpf/links.h"
+#include "bpf/loader.h"
+#include "bpf/pins.h"
+#include "core/netns_maker.h"
+#include "sys/bpf.h"
+
+namespace nacelle::bpf {
+namespace {
+
+using core::Interface;
+using core::NetnsMaker;
+
+constexpr const char* pins = "/run/bpf-links-test";
+constexpr int pass = TC_ACT_UNSPEC, dropped = TC_ACT_SHOT, redirected = TC_ACT_REDIRECT;
+
+in_addr_t ip(const char* text) { return ::inet_addr(text); }
+
+// An Ethernet frame with IPv4 and eight bytes of UDP in it, unless a test says otherwise.
+struct Frame {
+  std::string to_mac, from_mac;
+  uint16_t ethertype = ETH_P_IP;
+  in_addr_t source = 0, destination = 0;
+  uint8_t version = 4, ttl = 64, protocol = 17;
+  uint16_t fragment = 0, source_port = 4000, destination_port = 80;
+  std::string options, body;  // `body`: in place of what is made of the others
+
+  static std::string number(uint16_t value) {
+    const uint16_t order = htons(value);
+    return {reinterpret_cast<const char*>(&order), 2};
+  }
+  static std::string address(in_addr_t value) { return {reinterpret_cast<const char*>(&value), 4}; }
+  std::string packet() const {
+    const auto words = static_cast<uint8_t>(5 + options.size() / 4);
+    const std::string payload =
+        cat(number(source_port), number(destination_port), number(16), number(0), "12345678");
+    const auto total = static_cast<uint16_t>(words * 4 + payload.size());
+    std::string header;
+    header += static_cast<char>(version << 4 | words);
+    header += '\0';
+    header += cat(number(total), number(7), number(fragment));
+    header += static_cast<char>(ttl);
+    header += static_cast<char>(protocol);
+    return cat(header, number(0), address(source), address(destination), options, payload);
+  }
+  std::string bytes() const {
+    std::string all = cat(to_mac, from_mac, number(ethertype), body.empty() ? packet() : body);
+    all.resize(std::max<size_t>(all.size(), ETH_ZLEN));
+    return all;
+  }
+};
+
+struct Ran {
+  int verdict = 0;
+  std::string frame;
+};
+
+class LinkPrograms : public testing::Test {
+ protected:
+  struct Container {
+    Interface interface;
+    Fd place;
+    nacelle_link row{};
+    std::string mac() const { return {reinterpret_cast<const char*>(row.mac), 6}; }
+    std::string host_mac() const { return {reinterpret_cast<const char*>(row.host_mac), 6}; }
+  };
+
+  void SetUp() override {
+    const Result<> loaded = load_programs(pins);
+    ASSERT_TRUE(loaded) << loaded.error().message();
+    links_ = std::make_unique<Links>(*Links::open(pins));
+    maker_ = std::make_unique<NetnsMaker>(*NetnsMaker::open(pins));
+    one_ = *open_pin(pins, "link_ingress");
+    other_ = *open_pin(pins, "link_egress");
+    a_ = make({.network = "one", .address = "10.1.0.2", .gateway = "10.1.0.1"});
+    b_ = make({.network = "one", .address = "10.1.0.3", .gateway = "10.1.0.1"});
+    c_ = make({.network = "two", .address = "10.2.0.2", .gateway = "10.2.0.1"});
+  }
+  void TearDown() override {
+    for (Container* each : {&a_, &b_, &c_}) *each = Container();
+    maker_.reset();
+    links_.reset();
+    one_ = Fd();
+    other_ = Fd();
+    EXPECT_TRUE(remove_pins_directory(pins));
+    EXPECT_NE(::access(pins, F_OK), 0);
+  }
+
+  Container make(Interface interface) {
+    Container made;
+    interface.name = "eth0";
+    interface.prefix_len = 24;
+    interface.mac = core::mac_of_address(interface.address);
+    std::vector<Interface> all{interface};
+    Result<Fd> place = maker_->make(all);
+    EXPECT_TRUE(place) << place.error().message();
+    made.place = *std::move(place);
+    made.interface = all.front();
+    EXPECT_TRUE(*links_->find(made.interface.link, made.row));
+    return made;
+  }
+
+  Ran run(const Fd& program, const std::string& frame, uint32_t link, uint32_t from = 0,
+          uint32_t mark = 0) {
+    std::string out(frame.size() + 64, '\0');
+    __sk_buff context{};
+    context.ifindex = link;
+    context.ingress_ifindex = from;
+    context.mark = mark;
+    bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.test.prog_fd = static_cast<uint32_t>(program.get());
+    attr.test.data_in = reinterpret_cast<uintptr_t>(frame.data());
+    attr.test.data_size_in = static_cast<uint32_t>(frame.size());
+    attr.test.data_out = reinterpret_cast<uintptr_t>(out.data());
+    attr.test.data_size_out = static_cast<uint32_t>(out.size());
+    attr.test.ctx_in = reinterpret_cast<uintptr_t>(&context);
+    attr.test.ctx_size_in = sizeof context;
+    EXPECT_EQ(::syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof attr), 0) << std::strerror(errno);
+    out.resize(attr.test.data_size_out);
+    return {static_cast<int>(attr.test.retval), out};
+  }
+  Ran sent(const Container& by, const Frame& frame) {
+    return run(one_, frame.bytes(), by.row.link);
+  }
+  Ran arrives(const Container& at, const Frame& frame, uint32_t from, uint32_t mark = 0) {
+    return run(other_, frame.bytes(), at.row.link, from, mark);
+  }
+  // From `by` as it is, to wherever.
+  static Frame honest(const Container& by, in_addr_t destination) {
+    return {.to_mac = by.host_mac(),
+            .from_mac = by.mac(),
+            .source = by.row.address,
+            .destination = destination};
+  }
+  // As the host's stack sends it down to `to`.
+  static Frame coming(const Container& to, in_addr_t source) {
+    return {.to_mac = to.mac(),
+            .from_mac = to.host_mac(),
+            .source = source,
+            .destination = to.row.address};
+  }
+  uint64_t drops(const Container& of, unsigned reason) {
+    return links_->read_totals(of.row.link)->drops.packets[reason];
+  }
+  void expect_dropped(const Container& by, const Frame& frame, unsigned reason) {
+    const uint64_t had = drops(by, reason);
+    EXPECT_EQ(sent(by, frame).verdict, dropped) << drop_word(reason);
+    EXPECT_EQ(drops(by, reason), had + 1) << drop_word(reason);
+  }
+  void expect_kept_out(const Container& of, const Frame& frame, uint32_t from, uint32_t mark,
+                       unsigned reason) {
+    const uint64_t had = drops(of, reason);
+    EXPECT_EQ(arrives(of, frame, from, mark).verdict, dropped) << drop_word(reason);
+    EXPECT_EQ(drops(of, reason), had + 1) << drop_word(reason);
+  }
+
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<NetnsMaker> maker_;
+  Fd one_, other_;
+  Container a_, b_, c_;
+};
+
+TEST_F(LinkPrograms, a_link_without_a_row_passes_nothing) {
+  ASSERT_TRUE(links_->remove(a_.row.link));
+  EXPECT_EQ(sent(a_, honest(a_, ip("192.0.2.2"))).verdict, dropped);
+  EXPECT_EQ(arrives(a_, coming(a_, ip("192.0.2.2")), 0).verdict, dropped);
+  EXPECT_EQ(sent(b_, honest(b_, a_.row.address)).verdict, pass) << "the host knows no such link";
+}
+
+TEST_F(LinkPrograms, a_vlan_tag_is_dropped) {
+  for (const uint16_t ethertype : {uint16_t{ETH_P_8021Q}, uint16_t{ETH_P_8021AD}}) {
+    Frame frame = honest(a_, b_.row.address);
+    frame.body = cat(Frame::number(5), Frame::number(ETH_P_IP), frame.packet());
+    frame.ethertype = ethertype;
+    expect_dropped(a_, frame, NACELLE_DROP_VLAN);
+  }
+}
+
+TEST_F(LinkPrograms, only_ipv4_and_arp_are_sent) {
+  Frame frame = honest(a_, b_.row.address);
+  frame.ethertype = 0x88b5;
+  expect_dropped(a_, frame, NACELLE_DROP_ETHERTYPE);
+  frame.ethertype = 100;  // a length: IEEE 802.2
+  expect_dropped(a_, frame, NACELLE_DROP_ETHERTYPE);
+  frame.ethertype = ETH_P_IPV6;
+  expect_dropped(a_, frame, NACELLE_DROP_IPV6);
+  expect_kept_out(a_, frame, 0, 0, NACELLE_DROP_IPV6);
+}
+
+TEST_F(LinkPrograms, another_mac_is_dropped) {
+  Frame frame = honest(a_, b_.row.address);
+  frame.from_mac = b_.mac();
+  expect_dropped(a_, frame, NACELLE_DROP_SOURCE_MAC);
+}
+
+TEST_F(LinkPrograms, another_address_is_dropped) {
+  for (const in_addr_t source : {b_.row.address, c_.row.address, a_.row.gateway, in_addr_t{0}}) {
+    Frame frame = honest(a_, ip("192.0.2.2"));
+    frame.source = source;
+    expect_dropped(a_, frame, NACELLE_DROP_SOURCE_ADDRESS);
+    frame.fragment = 1;
+    expect_dropped(a_, frame, NACELLE_DROP_SOURCE_ADDRESS);
+  }
+}
+
+TEST_F(LinkPrograms, headers_that_cannot_be_true_are_dropped) {
+  Frame frame = honest(a_, b_.row.address);
+  frame.version = 5;
+  expect_dropped(a_, frame, NACELLE_DROP_MALFORMED);
+  frame.version = 4;
+  std::string longer = frame.packet();
+  longer[2] = '\x7f';
+  frame.body = longer;
+  expect_dropped(a_, frame, NACELLE_DROP_MALFORMED);
+  frame.body = "\x41" + frame.packet().substr(1);  // a header of four bytes
+  expect_dropped(a_, frame, NACELLE_DROP_MALFORMED);
+}
+
+TEST_F(LinkPrograms, source_routes_are_dropped_wherever_they_stand) {
+  Frame frame = honest(a_, c_.row.address);
+  for (const std::string& options :
+       {std::string("\x83\x03\x04\x00", 4), std::string("\x89\x03\x04\x00", 4),
+        std::string("\x01\x01\x01\x83\x03\x04\x00\x00", 8),
+        std::string("\x07\x07\x04\x01\x02\x03\x04\x89\x03\x04\x00\x00", 12)}) {
+    frame.options = options;
+    expect_dropped(a_, frame, NACELLE_DROP_SOURCE_ROUTE);
+  }
+  frame.options = std::string("\x94\x04\x00\x00", 4);  // router alert
+  EXPECT_EQ(sent(a_, frame).verdict, pass);
+}
+
+TEST_F(LinkPrograms, loopback_of_the_host_is_not_reached) {
+  expect_dropped(a_, honest(a_, ip("127.0.0.1")), NACELLE_DROP_LOOPBACK);
+  expect_dropped(a_, honest(a_, ip("127.255.0.9")), NACELLE_DROP_LOOPBACK);
+}
+
+TEST_F(LinkPrograms, arp_asks_for_anybody_and_answers_for_oneself) {
+  const auto arp = [&](uint16_t operation, const std::string& mac, in_addr_t sender) {
+    Frame frame = honest(a_, 0);
+    frame.ethertype = ETH_P_ARP;
+    frame.body =
+        cat(Frame::number(1), Frame::number(ETH_P_IP), '\6', '\4', Frame::number(operation), mac,
+            Frame::address(sender), std::string(6, '\0'), Frame::address(a_.row.gateway));
+    return frame;
+  };
+  EXPECT_EQ(sent(a_, arp(1, a_.mac(), a_.row.address)).verdict, pass);
+  EXPECT_EQ(sent(a_, arp(2, a_.mac(), a_.row.address)).verdict, pass);
+  EXPECT_EQ(sent(a_, arp(1, a_.mac(), 0)).verdict, pass) << "a probe (RFC 5227)";
+  expect_dropped(a_, arp(2, a_.mac(), 0), NACELLE_DROP_ARP_CLAIM);
+  expect_dropped(a_, arp(2, a_.mac(), a_.row.gateway), NACELLE_DROP_ARP_CLAIM);
+  expect_dropped(a_, arp(1, a_.mac(), b_.row.address), NACELLE_DROP_ARP_CLAIM);
+  expect_dropped(a_, arp(2, b_.mac(), a_.row.address), NACELLE_DROP_ARP_CLAIM);
+  Frame odd = arp(1, a_.mac(), a_.row.address);
+  odd.body[4] = 7;
+  expect_dropped(a_, odd, NACELLE_DROP_MALFORMED);
+}
+
+TEST_F(LinkPrograms, a_neighbour_gets_it_directly_with_the_hosts_part_done) {
+  const Frame frame = honest(a_, b_.row.address);
+  const Ran ran = sent(a_, frame);
+  EXPECT_EQ(ran.verdict, redirected);
+  EXPECT_EQ(ran.frame.substr(0, 6), b_.mac());
+  EXPECT_EQ(ran.frame.substr(6, 6), b_.host_mac());
+  EXPECT_EQ(ran.frame[22], 63) << "time to live";
+  // What the checksum lacked before (it was zero) is what it lacks now.
+  const auto sum = [](const std::string& bytes) {
+    uint32_t total = 0;
+    for (size_t at = 14; at < 34; at += 2) {
+      total += static_cast<uint32_t>(static_cast<uint8_t>(bytes[at]) << 8) +
+               static_cast<uint8_t>(bytes[at + 1]);
+    }
+    return total % 0xffff;
+  };
+  EXPECT_EQ(sum(ran.frame), sum(frame.bytes()));
+  // Its kernel may have had something to say of IPv6.
+  EXPECT_GE(links_->read_totals(a_.row.link)->counters.sent_packets, 1u);
+  EXPECT_EQ(links_->read_totals(b_.row.link)->counters.received_bytes, frame.bytes().size());
+  EXPECT_EQ((*links_->read_counters()).at(b_.row.link).received_packets, 1u);
+}
+
+TEST_F(LinkPrograms, what_is_not_as_simple_goes_by_the_host) {
+  Frame frame = honest(a_, b_.row.address);
+  frame.ttl = 1;
+  EXPECT_EQ(sent(a_, frame).verdict, pass) << "which says that its time is over";
+  frame.ttl = 64;
+  frame.fragment = 0x2000;
+  EXPECT_EQ(sent(a_, frame).verdict, pass);
+  frame.fragment = 0;
+  frame.to_mac = c_.host_mac();
+  EXPECT_EQ(sent(a_, frame).verdict, pass) << "which takes no frame for another MAC";
+  EXPECT_EQ(sent(a_, honest(a_, ip("192.0.2.2"))).verdict, pass);
+  EXPECT_EQ(sent(a_, honest(a_, c_.row.address)).verdict, pass) << "it may be an answer";
+}
+
+TEST_F(LinkPrograms, other_networks_are_closed_unless_it_was_translated) {
+  const Frame frame = coming(a_, c_.row.address);
+  expect_kept_out(a_, frame, c_.row.link, 0, NACELLE_DROP_OTHER_NETWORK);
+  expect_kept_out(a_, frame, c_.row.link, ~uint32_t{NACELLE_MARK_TRANSLATED},
+                  NACELLE_DROP_OTHER_NETWORK);
+  EXPECT_EQ(arrives(a_, frame, c_.row.link, NACELLE_MARK_TRANSLATED).verdict, pass);
+}
+
+TEST_F(LinkPrograms, outside_is_closed_unless_it_was_asked_for_or_published) {
+  constexpr uint32_t outside = 1;  // any interface that is no link
+  const Frame frame = coming(a_, ip("192.0.2.2"));
+  expect_kept_out(a_, frame, outside, 0, NACELLE_DROP_UNPUBLISHED);
+  EXPECT_EQ(arrives(a_, frame, outside, NACELLE_MARK_TRANSLATED).verdict, pass);
+  EXPECT_EQ(arrives(a_, frame, 0).verdict, pass) << "the host itself";
+}
+
+TEST_F(LinkPrograms, nobody_comes_under_a_containers_address) {
+  for (const uint32_t mark : {0u, uint32_t{NACELLE_MARK_TRANSLATED}}) {
+    expect_kept_out(a_, coming(a_, b_.row.address), 1, mark, NACELLE_DROP_SPOOFED);
+    expect_kept_out(a_, coming(a_, b_.row.address), c_.row.link, mark, NACELLE_DROP_SPOOFED);
+  }
+  EXPECT_EQ(arrives(a_, coming(a_, b_.row.address), b_.row.link).verdict, pass);
+}
+
+TEST_F(LinkPrograms, an_internal_network_leads_to_itself) {
+  Interface wanted{.network = "shut", .address = "10.3.0.2", .gateway = "10.3.0.1"};
+  wanted.internal = true;
+  const Container e = make(wanted);
+  wanted.address = "10.3.0.3";
+  const Container f = make(wanted);
+  EXPECT_EQ(sent(e, honest(e, f.row.address)).verdict, redirected);
+  EXPECT_EQ(sent(e, honest(e, e.row.gateway)).verdict, pass);
+  for (const char* to : {"192.0.2.2", "10.1.0.2", "10.1.0.1", "10.3.0.9", "255.255.255.255"}) {
+    expect_dropped(e, honest(e, ip(to)), NACELLE_DROP_INTERNAL);
+  }
+  expect_kept_out(e, coming(e, ip("192.0.2.2")), 1, NACELLE_MARK_TRANSLATED, NACELLE_DROP_INTERNAL);
+  expect_kept_out(e, coming(e, a_.row.address), a_.row.link, NACELLE_MARK_TRANSLATED,
+                  NACELLE_DROP_INTERNAL);
+  expect_kept_out(a_, coming(a_, e.row.address), e.row.link, NACELLE_MARK_TRANSLATED,
+                  NACELLE_DROP_INTERNAL);
+  EXPECT_EQ(arrives(e, coming(e, e.row.gateway), 0).verdict, pass);
+}
+
+TEST_F(LinkPrograms, without_icc_neighbours_are_closed_and_published_ports_open) {
+  Interface wanted{.network = "quiet", .address = "10.4.0.2", .gateway = "10.4.0.1"};
+  wanted.isolated = true;
+  const Container g = make(wanted);
+  wanted.address = "10.4.0.3";
+  const Container h = make(wanted);
+  expect_dropped(g, honest(g, h.row.address), NACELLE_DROP_ISOLATED);
+  expect_kept_out(h, coming(h, g.row.address), g.row.link, 0, NACELLE_DROP_ISOLATED);
+  EXPECT_EQ(arrives(h, coming(h, g.row.address), g.row.link, NACELLE_MARK_TRANSLATED).verdict,
+            pass);
+  Frame answer = honest(h, g.row.address);
+  std::swap(answer.source_port, answer.destination_port);
+  EXPECT_EQ(sent(h, answer).verdict, pass) << "by the host, which knows what was asked";
+}
+
+TEST_F(LinkPrograms, an_answer_by_a_published_port_passes_by_the_host) {
+  Frame answer = honest(b_, a_.row.address);
+  std::swap(answer.source_port, answer.destination_port);
+  EXPECT_EQ(sent(b_, answer).verdict, redirected);
+  const Frame question = coming(b_, a_.row.address);
+  EXPECT_EQ(arrives(b_, question, a_.row.link, NACELLE_MARK_TRANSLATED).verdict, pass);
+  EXPECT_EQ(sent(b_, answer).verdict, pass);
+  answer.source_port = 81;
+  EXPECT_EQ(sent(b_, answer).verdict, redirected) << "another flow";
+}
+
+TEST_F(LinkPrograms, an_address_goes_over_to_who_has_it_next) {
+  const Container next = make({.network = "one", .address = "10.1.0.3", .gateway = "10.1.0.1"});
+  ASSERT_TRUE(links_->remove(b_.row.link));
+  EXPECT_EQ(sent(a_, honest(a_, next.row.address)).verdict, redirected);
+  EXPECT_EQ(links_->read_totals(next.row.link)->counters.received_packets, 1u);
+}
+
+TEST_F(LinkPrograms, programs_are_replaced_where_they_are_and_rows_stay) {
+  using sys::NetworkSide;
+  const auto had = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
+  ASSERT_EQ(had.size(), 1u);
+  ASSERT_TRUE(sent(a_, honest(a_, b_.row.address)).verdict == redirected);
+  ASSERT_TRUE(load_programs(pins));
+  const auto has = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
+  ASSERT_EQ(has.size(), 1u);
+  EXPECT_NE(had, has);
+  EXPECT_EQ(sys::query_interface_programs(a_.row.link, NetworkSide::Egress)->size(), 1u);
+  one_ = *open_pin(pins, "link_ingress");
+  EXPECT_EQ(sent(a_, honest(a_, b_.row.address)).verdict, redirected);
+  EXPECT_EQ(links_->read_totals(b_.row.link)->counters.received_packets, 2u);
+}
+
+TEST_F(LinkPrograms, what_was_pinned_outlives_who_pinned_it_and_goes_with_the_directory) {
+  links_.reset();
+  links_ = std::make_unique<Links>(*Links::open(pins));
+  EXPECT_EQ(links_->list().size(), 3u);
+  struct stat info{};
+  ASSERT_EQ(::stat(pins, &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+TEST_F(LinkPrograms, nothing_is_left_of_programs_without_pins_and_links) {
+  using sys::NetworkSide;
+  std::vector<uint32_t> ids = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
+  ids.push_back(sys::query_interface_programs(a_.row.link, NetworkSide::Egress)->front());
+  TearDown();
+  // A namespace, its links and what is attached to them go when the kernel comes to it.
+  bool gone = false;
+  for (int turn = 0; turn < 1000 && !gone; ++turn) {
+    gone = !sys::open_program(ids[0]) && !sys::open_program(ids[1]);
+    ::usleep(10'000);
+  }
+  EXPECT_TRUE(gone);
+}
+
+TEST(LinkWords, every_reason_has_one) {
+  EXPECT_EQ(drop_word(NACELLE_DROP_SPOOFED), "spoofed");
+  EXPECT_EQ(drop_word(NACELLE_DROP_POLICY), "policy");
+  EXPECT_EQ(drop_word(NACELLE_DROP_REASONS_MAX), "unknown");
+  EXPECT_NE(network_number("one"), network_number("two"));
+}
+
+}  // namespace
+}  // namespace nacelle::bpf
