@@ -429,6 +429,7 @@ Result<bool> go_to_background(const ServerOptions& options) {
 }
 
 Result<int> serve_loop(const ServerOptions& options, Fd lock, Fd listener, Fd ready) {
+  sys::run_promptly();
   auto loop = TRY(ring::Loop::open());
   Server server(*loop, options);
   if (options.state_fd >= 0) {

@@ -294,9 +294,15 @@ void Containers::State::drop_ready_root(Entry& entry) {
 }
 
 void Containers::State::drop_spare(SpareRoot spare) {
-  spare.place = Fd();
   (void)janitor.end_mount(std::move(spare.mount));
-  janitor.remove(std::move(spare.name));
+  discard_spare(spare.name);
+}
+
+void Containers::State::discard_spare(const std::string& name) {
+  std::string trash = cat(".trash-", image::random_name());
+  if (image::rename_between(spares.directory(), name.c_str(), directory, trash.c_str())) {
+    janitor.remove(std::move(trash));
+  }
 }
 
 // Plans. -----------------------------------------------------------------------------------------
@@ -376,16 +382,17 @@ ring::Task<> check_bind_sources(Containers::State* state, EntryRef entry) {
 
 // The container's directory with all that gc and a start look for in it. The chains come first and
 // under the store's lock: a collection sees either them or the image.
-ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry,
-                              RootKind kind, Undo* undo) {
+ring::Task<Fd> make_directory(Containers::State* state, EntryRef entry, RootKind kind, Undo* undo) {
   const image::Store& store = state->engine.images->store();
   const image::StoreLock held = co_await store.lock(state->loop, image::Store::LockKind::Shared);
   const int parent = state->directory.get();
   const char* id = entry->container.id.c_str();
-  // A spare has been made when the image was there; its layers are as long as the index is the same.
+  // A spare has been made when the image was there; its layers are as long as the index is the
+  // same.
   if (state->index_stamp == state->stamp_of_index()) {
     std::optional<SpareRoot> spare = state->spares.take(kind);
-    if (spare && sys::rename_at(parent, spare->name.c_str(), id)) {
+    if (spare && image::rename_between(state->spares.directory(), spare->name.c_str(),
+                                       state->directory, id)) {
       undo->has_directory();
       entry->ready_root = std::move(spare->mount);
       fault_point("create.spare");

@@ -375,7 +375,9 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
                            {{"container", container.id}, {"name", name}, {"type", "bridge"}});
   }
   publish(*entry, "start");
-  save_behind(entry);
+  // Most that end at once are written down once. Until then it is core's list that says it runs.
+  entry->unsaved = true;
+  flush_later(entry);
   start_health(entry);
 }
 

@@ -185,6 +185,7 @@ struct Containers::State {
   Result<Trees> trees_of(const std::string& chains);
   void wish_for_spare(const RootKind& kind);
   void drop_spare(SpareRoot spare);
+  void discard_spare(const std::string& name);
   void drop_ready_root(Entry& entry);
   ring::Task<> prepare_root(std::shared_ptr<KnownImage> image);
   // `mounted`: the container's root, where there is one already; else the image is looked into.
@@ -295,9 +296,8 @@ struct Containers::State {
 
   // containers.cc
   Result<Fd> open_directory(const Entry& entry) const;
-  void save(const EntryRef& entry);         // the record; on disk a moment later
-  void save_behind(const EntryRef& entry);  // the same, behind the reply that waits for us
-  ring::Task<> save_unsaved(EntryRef entry);
+  void save(const EntryRef& entry);           // the record; on disk a moment later
+  ring::Task<> save_unsaved(EntryRef entry);  // behind the reply that waits for us
   void flush_later(const EntryRef& entry);
   ring::Task<> flush();
   void publish(const Entry& entry, std::string action,

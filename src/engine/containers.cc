@@ -38,6 +38,10 @@ Result<std::unique_ptr<Containers>> Containers::open(Engine& engine) {
   state->directory_path = cat(root, "/containers");
   state->janitor.begin(state->directory);
   TRY(state->spares.begin(data));
+  // What an engine before this one had made ahead; nobody has asked for any of it.
+  for (const std::string& name : TRY(image::list_directory(state->spares.directory()))) {
+    state->discard_spare(name);
+  }
   for (std::string& name : TRY(image::list_directory(state->directory))) {
     if (is_id(name)) state->unloaded.insert(std::move(name));
   }
@@ -225,14 +229,9 @@ void Containers::State::save(const EntryRef& entry) {
   flush_later(entry);
 }
 
-// A rename over what is not yet on disk makes ext4 write that first: nobody is to wait for it.
-void Containers::State::save_behind(const EntryRef& entry) {
-  entry->unsaved = true;
-  background.start(save_unsaved(entry));
-}
-
 ring::Task<> Containers::State::save_unsaved(EntryRef entry) {
   // Replies leave before the loop's next turn. Where that is cancelled, it is time to save, too.
+  // A rename over what is not yet on disk makes ext4 write that first: nobody is to wait for it.
   (void)co_await ring::as_result(ring::nop(loop));
   fault_point("save.behind");
   if (entry->unsaved) save(entry);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -19,13 +20,14 @@ namespace nacelle::engine {
 
 namespace {
 
-// So many at most of one kind; begun with few, and doubled whenever one was wanted and none there.
-constexpr size_t ready_max = 8, ready_first = 2;
+// So many at most of one kind; begun with one, and doubled whenever one was wanted and none there.
+constexpr size_t ready_max = 8, ready_first = 1;
 constexpr size_t kinds_max = 2;
 // Until the start that follows a create is over.
 constexpr ring::Duration refill_pause = std::chrono::milliseconds(5);
 constexpr ring::Duration unwanted_after = std::chrono::seconds(30);
 
+constexpr const char* spare_roots = "spare-roots";
 constexpr const char* mount_points = "mount-points";
 constexpr const char* mounted_directories[] = {"proc", "sys", "dev", "etc"};
 constexpr const char* mounted_files[] = {"etc/hosts", "etc/hostname", "etc/resolv.conf"};
@@ -37,6 +39,16 @@ Result<Fd> open_directory(const Fd& parent, const char* name) {
 Result<Fd> make_directory(const Fd& parent, const char* name, mode_t mode) {
   TRY(sys::make_directory_at(parent.get(), name, mode));
   return open_directory(parent, name);
+}
+
+// An inode less where there is one that says the same; where that has as many names as it can have,
+// or none any more, there will be another.
+Result<> link_or_put(const Fd* same, const Fd& place, const char* name, const std::string& text) {
+  if (same != nullptr) {
+    const std::string path = cat("/proc/self/fd/", same->get());
+    if (::linkat(AT_FDCWD, path.c_str(), place.get(), name, AT_SYMLINK_FOLLOW) == 0) return {};
+  }
+  return put_file(place, name, text, 0600);
 }
 
 Result<Fd> make_mount_points(const Fd& data) {
@@ -63,7 +75,8 @@ Result<> put_file(const Fd& place, const char* name, std::string_view text, mode
 
 Result<> SpareRoots::begin(const Fd& data) {
   auto places = std::make_shared<Places>();
-  places->containers = TRY(open_directory(data, "containers"));
+  TRY(image::ensure_directory(data, spare_roots));
+  places->spares = TRY(open_directory(data, spare_roots));
   places->mount_points = TRY(make_mount_points(data));
   places_ = std::move(places);
   return {};
@@ -86,31 +99,32 @@ Result<Fd> SpareRoots::mount(const Trees& trees, const Fd& upper, const Fd& work
   return mount(*places_, trees, upper, work, is_volatile);
 }
 
-Result<> SpareRoots::fill(const Places& places, const RootKind& kind, const Trees& trees,
+Result<> SpareRoots::fill(const Places& places, const RootKind& kind, const Shelf& like,
                           SpareRoot& spare) {
-  if (!TRY(image::try_lock(spare.place))) return fail(Kind::Conflict, "a spare root is locked");
-  TRY(put_file(spare.place, "image", kind.chains, 0600));
-  TRY(put_file(spare.place, "base", kind.base, 0600));
+  const Pattern* pattern = like.pattern.get();
+  TRY(link_or_put(pattern != nullptr ? &pattern->image : nullptr, spare.place, "image",
+                  kind.chains));
+  TRY(link_or_put(pattern != nullptr ? &pattern->base : nullptr, spare.place, "base", kind.base));
   for (const char* name : {"hostname", "hosts", "resolv.conf"}) {
     TRY(put_file(spare.place, name, {}, 0644));
   }
   TRY(put_file(spare.place, new_record_name, {}, 0600));
   const Fd upper = TRY(make_directory(spare.place, "upper", 0755));
   const Fd work = TRY(make_directory(spare.place, "work", 0700));
-  spare.mount = TRY(mount(places, trees, upper, work, kind.is_volatile));
+  spare.mount = TRY(mount(places, like.trees, upper, work, kind.is_volatile));
   return {};
 }
 
 // On a thread.
-Result<> SpareRoots::make(const Places& places, const RootKind& kind, const Trees& trees,
+Result<> SpareRoots::make(const Places& places, const RootKind& kind, const Shelf& like,
                           SpareRoot& spare) {
-  spare.name = cat(".trash-spare-", image::random_name());
-  spare.place = TRY(make_directory(places.containers, spare.name.c_str(), 0700));
-  Result<> filled = fill(places, kind, trees, spare);
+  spare.name = image::random_name();
+  spare.place = TRY(make_directory(places.spares, spare.name.c_str(), 0700));
+  Result<> filled = fill(places, kind, like, spare);
   if (filled) return {};
   spare.mount = Fd();
   spare.place = Fd();
-  (void)image::remove_tree_now(places.containers, spare.name);
+  (void)image::remove_tree_now(places.spares, spare.name);
   return filled;
 }
 
@@ -159,16 +173,25 @@ void SpareRoots::drop_old() {
   }
 }
 
+std::shared_ptr<const SpareRoots::Pattern> SpareRoots::pattern_of(const SpareRoot& spare) {
+  auto image = sys::open_at(spare.place.get(), "image", O_PATH | O_NOFOLLOW);
+  auto base = sys::open_at(spare.place.get(), "base", O_PATH | O_NOFOLLOW);
+  if (!image || !base) return nullptr;
+  return std::make_shared<Pattern>(*std::move(image), *std::move(base));
+}
+
 ring::Task<> SpareRoots::refill() {
   for (;;) {
     const auto lacking = std::ranges::find_if(
         shelves_, [](const auto& each) { return each.second.ready.size() < each.second.wanted; });
     if (lacking == shelves_.end()) co_return;
     const RootKind kind = lacking->first;
-    const Trees trees = lacking->second.trees;
+    const auto like = std::make_shared<Shelf>();
+    like->trees = lacking->second.trees;
+    like->pattern = lacking->second.pattern;
     const auto spare = std::make_shared<SpareRoot>();
-    auto making = [places = places_, kind, trees, spare] {
-      return make(*places, kind, trees, *spare);
+    auto making = [places = places_, kind, like, spare] {
+      return make(*places, kind, *like, *spare);
     };
     Result<> made = co_await ring::as_result(ring::run_blocking(loop_, std::move(making)));
     const auto shelf = shelves_.find(kind);
@@ -180,10 +203,11 @@ ring::Task<> SpareRoots::refill() {
       }
       co_await std::move(made);
     }
-    if (shelf == shelves_.end() || shelf->second.trees != trees) {
+    if (shelf == shelves_.end() || shelf->second.trees != like->trees) {
       drop_(std::move(*spare));
       continue;
     }
+    shelf->second.pattern = pattern_of(*spare);
     shelf->second.ready.push_back(std::move(*spare));
     fault_point("spare.ready");
   }

@@ -3,8 +3,8 @@
 // overlay over its image already mounted. New files and mounts cost a disk file system some
 // milliseconds when it is busy, and a start is not to wait for them.
 //
-// By its name a spare is trash (.trash-spare-*), which it stays until it is taken: whoever finds it
-// after a crash deletes it. As long as its engine lives, it is locked, and nobody does.
+// Spares lie in a place of their own, <data root>/spare-roots, and mean nothing to anybody: an
+// engine that begins throws those of the last one away.
 #pragma once
 
 #include <deque>
@@ -32,8 +32,8 @@ struct RootKind {
 };
 
 struct SpareRoot {
-  std::string name;  // below the containers
-  Fd place;          // its directory, locked
+  std::string name;  // among the spares
+  Fd place;          // its directory
   Fd mount;
 };
 
@@ -47,8 +47,9 @@ class SpareRoots {
   SpareRoots(const SpareRoots&) = delete;
   SpareRoots& operator=(const SpareRoots&) = delete;
 
-  // `data`: in which `containers` lie.
   Result<> begin(const Fd& data);
+  // Where they are.
+  const Fd& directory() const { return places_->spares; }
 
   // Nothing where none is ready.
   std::optional<SpareRoot> take(const RootKind& kind);
@@ -63,23 +64,30 @@ class SpareRoots {
  private:
   // What a thread may go on to use.
   struct Places {
-    Fd containers;
+    Fd spares;
     // Below the image's own layers in each root: what every container has something mounted on, so
     // that nothing has to be made in the writable one where an image lacks it.
     Fd mount_points;
   };
+  // `image` and `base` of one that was made, to which those that come are links: they say the same,
+  // and nobody writes to them.
+  struct Pattern {
+    Fd image, base;
+  };
   struct Shelf {
     Trees trees;
-    std::deque<SpareRoot> ready;
+    std::shared_ptr<const Pattern> pattern;
     size_t wanted = 0;
     ring::TimePoint last_wish{};
+    std::deque<SpareRoot> ready;
   };
-  static Result<> make(const Places& places, const RootKind& kind, const Trees& trees,
+  static Result<> make(const Places& places, const RootKind& kind, const Shelf& like,
                        SpareRoot& spare);
-  static Result<> fill(const Places& places, const RootKind& kind, const Trees& trees,
+  static Result<> fill(const Places& places, const RootKind& kind, const Shelf& like,
                        SpareRoot& spare);
   static Result<Fd> mount(const Places& places, const Trees& trees, const Fd& upper, const Fd& work,
                           bool is_volatile);
+  static std::shared_ptr<const Pattern> pattern_of(const SpareRoot& spare);
   ring::Task<> keep();
   ring::Task<> refill();
   ring::Task<> wait_for_wish();

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include "sys/confine.h"
+#include "sys/process.h"
 
 namespace nacelle::logs {
 namespace {
@@ -31,6 +32,8 @@ constexpr uint64_t ioctls[] = {FIONREAD};
 }  // namespace
 
 Result<> confine() {
+  // Starts, and the processes that write, go before what they have written.
+  sys::run_in_batches();
   return sys::confine({.calls = allowed_calls, .fcntl_commands = fcntl_commands, .ioctls = ioctls});
 }
 

@@ -29,4 +29,11 @@ Result<int> reap(const Fd& pidfd);
 
 Result<> kill_process(const Fd& pidfd, int signal);
 
+// For a process that sleeps until it is asked for something, answers, and sleeps again: it goes on
+// as soon as it is woken, before those that always have something to do. Its children do not
+// inherit that. Nothing changes where it may not, or where somebody has chosen how it runs.
+void run_promptly();
+// For one that moves what others make: it wakes without taking the processor from anybody.
+void run_in_batches();
+
 }  // namespace nacelle::sys

@@ -25,6 +25,7 @@
 #include "ring/notice.h"
 #include "ring/ops.h"
 #include "sys/file.h"
+#include "sys/process.h"
 
 namespace nacelle::cli {
 namespace {
@@ -305,6 +306,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   cli::shown = settings->level();
+  sys::run_promptly();
   if (Result<> ran = cli::run(*settings, said); !ran) {
     cli::say(cli::LogLevel::Error, ran.error().message());
     return 1;

@@ -166,7 +166,15 @@ TEST_F(Trouble, a_core_without_descriptors_says_so_and_recovers) {
   (void)engine().output_of({"true"});
   const pid_t core = engine().core_pid();
   ASSERT_GT(core, 0);
-  const size_t descriptors = descriptors_of(core);
+  // All that it makes ahead is there.
+  size_t descriptors = 0;
+  EXPECT_TRUE(eventually([&] {
+    const timespec pause{0, 200'000'000};
+    ::nanosleep(&pause, nullptr);
+    const size_t before = descriptors;
+    descriptors = descriptors_of(core);
+    return descriptors == before;
+  }));
   int refused = 0;
   for (size_t left = 0; left < 24; ++left) {
     SCOPED_TRACE(left);
