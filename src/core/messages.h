@@ -46,11 +46,12 @@ struct Interface {
   bool isolated = false;
   // Of the host's end, once it is made: by it the kernel's programs and counters know it.
   uint32_t link = 0;
+  uint32_t policy = 0;  // the number of its policy (bpf/policies.h); 0: none
   // By which what is elsewhere is reached; empty: by none.
   std::string way_out() const { return internal ? std::string() : gateway; }
   template <class Visit>
   void fields(Visit& visit) {
-    visit(network, name, address, prefix_len, gateway, mac, mtu, internal, isolated, link);
+    visit(network, name, address, prefix_len, gateway, mac, mtu, internal, isolated, link, policy);
   }
 };
 

@@ -301,6 +301,7 @@ Result<> NetnsMaker::watch(const Interface& interface, const std::string& host_n
   nacelle_link row{};
   row.network = bpf::network_number(interface.network);
   row.link = interface.link;
+  row.policy = interface.policy;
   row.peer = sys::netlink_number<uint32_t>(found.attribute(sizeof(ifinfomsg), IFLA_LINK));
   row.address = TRY(parse_address(interface.address, "address")).s_addr;
   row.gateway = TRY(parse_address(interface.gateway, "gateway")).s_addr;
