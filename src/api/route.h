@@ -47,6 +47,7 @@ std::vector<Route> archive_routes();
 std::vector<Route> image_routes();
 std::vector<Route> volume_routes();
 std::vector<Route> network_routes();
+std::vector<Route> policy_routes();
 std::vector<Route> system_routes();
 std::vector<Route> swarm_routes();
 std::vector<Route> build_routes();

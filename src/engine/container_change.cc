@@ -44,6 +44,7 @@ ring::Task<> Containers::State::rename(EntryRef entry, std::string name) {
   names[name] = container.id;
   flush_later(entry);
   engine.networks->rename(container.id, name);
+  members_changed(container);
   name_endpoints(container);
   co_await tell_names(entry);
   fault_point("rename.done");

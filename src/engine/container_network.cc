@@ -90,8 +90,8 @@ ring::Task<> Containers::State::connect_running(EntryRef entry, Network network,
                                                 Turn) {
   Container& container = entry->container;
   if (!engine.rules->is_settled()) co_await engine.rules->settle();
-  Networks::Joined joined =
-      co_await engine.networks->join(network.id, container.id, container.name, wish, 0);
+  Networks::Joined joined = co_await join(container, network.id, wish, 0);
+  if (!engine.policies->is_settled()) co_await engine.policies->settle();
   core::ConnectRequest request;
   request.id = container.id;
   request.interface = std::move(joined.interface);
@@ -110,6 +110,7 @@ ring::Task<> Containers::State::connect_running(EntryRef entry, Network network,
   }
   const core::Interface& became = connected->interface;
   engine.networks->join_done(network.id, container.id, became);
+  engine.policies->link_made(network.id, container.id, became.link);
   Endpoint& endpoint = container.endpoints[network.name];
   endpoint = std::move(joined.endpoint);
   endpoint.ip_address = became.address;
@@ -117,6 +118,7 @@ ring::Task<> Containers::State::connect_running(EntryRef entry, Network network,
   endpoint.gateway = became.way_out();
   endpoint.mac_address = became.mac;
   entry->attached.push_back(network.name);
+  members_changed(container);
   change_files(*entry, was_answered, endpoint, true);
   save(entry);
   co_await move_ports(entry);
@@ -130,6 +132,8 @@ ring::Task<> Containers::State::disconnect_running(EntryRef entry, Network netwo
   co_await engine.core->call(std::move(request));
   if (!is_up(container)) co_return;
   engine.networks->leave(network.id, container.id);
+  engine.policies->link_gone(network.id, container.id);
+  engine.policies->members_changed(network.id);
   const auto left = container.endpoints.extract(network.name);
   std::erase(entry->attached, network.name);
   if (left) change_files(*entry, true, left.mapped(), false);
@@ -198,6 +202,13 @@ void Containers::State::publish_ports(Entry& entry) {
   engine.rules->publish(container.id, address, container.ports);
   // The one thing that does not work without: the host's own clients at 127.0.0.1.
   (void)allow_loopback_source(address);
+}
+
+// Rules that speak of containers by name or label are about other addresses now.
+void Containers::State::members_changed(const Container& container) {
+  for (const auto& [name, endpoint] : container.endpoints) {
+    if (!endpoint.network_id.empty()) engine.policies->members_changed(endpoint.network_id);
+  }
 }
 
 }  // namespace nacelle::engine

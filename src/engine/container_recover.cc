@@ -86,9 +86,13 @@ ring::Task<> Containers::State::recover() {
   core::ListRequest::Reply found = co_await engine.core->call(core::ListRequest{});
   co_await take_up(std::move(found), true);
   // All that is published is known: what the kernel has of an engine before this one is replaced.
-  const auto networks_changed = [this] { engine.rules->set_networks(engine.networks->list()); };
+  const auto networks_changed = [this] {
+    engine.rules->set_networks(engine.networks->list());
+    engine.policies->networks_changed();
+  };
   engine.networks->listen(networks_changed);
   networks_changed();
+  engine.policies->begin();
   // An engine before this one may have ended between a new name and the word to core.
   for (const auto& [id, entry] : entries) {
     if (is_up(entry->container)) background.start(tell_names(entry));
@@ -137,6 +141,7 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
         endpoint.ip_prefix_len = interface.prefix_len;
         endpoint.gateway = interface.way_out();
         if (!interface.mac.empty()) endpoint.mac_address = interface.mac;
+        engine.policies->link_made(network->id, container.id, interface.link);
       }
     }
     for (const auto& [name, endpoint] : container.endpoints) {
@@ -296,6 +301,7 @@ ring::Task<> Containers::State::after_core_restart() {
     lost.status_known = false;
     exec_exited(made, lost);
   }
+  engine.policies->begin();
   auto pool = engine.networks->lease_pool(pool_addresses, pool_ready);
   (void)co_await ring::as_result(engine.core->call(std::move(pool)));
   core::PoolRequest lonely;

@@ -104,6 +104,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   }
   fault_point("remove.renamed");
   unlist(entry);
+  engine.policies->container_gone(entry->container.id);
   entry->pulse->removed = true;
   entry->pulse->changed.notify_all();
   publish(*entry, "destroy");

@@ -155,6 +155,20 @@ void Containers::State::start_failed(const EntryRef& entry, const Error& error) 
   if (entry->container.host.auto_remove && !entry->gone) background.start(auto_remove(entry));
 }
 
+// What policies say of it holds before its program runs, so its address is known before, too.
+Result<Networks::Joined> Containers::State::join(const Container& container,
+                                                 const std::string& network, const Endpoint& wish,
+                                                 unsigned index) {
+  const std::string id = TRY(engine.networks->find(network)).id;
+  const uint32_t policy = engine.policies->number_for(id, container.id);
+  Networks::Joined joined =
+      TRY(engine.networks->join(network, container.id, container.name, wish, index,
+                                policy != 0 || engine.policies->follows_members(id)));
+  joined.interface.policy = policy;
+  engine.policies->members_changed(id);
+  return joined;
+}
+
 Result<core::StartRequest> Containers::State::plan_start(Entry& entry, bool traced) {
   Container& container = entry.container;
   const HostConfig& host = container.host;
@@ -184,8 +198,7 @@ Result<core::StartRequest> Containers::State::plan_start(Entry& entry, bool trac
     unsigned index = 0;
     entry.attached.clear();
     for (auto& [name, endpoint] : container.endpoints) {
-      Networks::Joined joined =
-          TRY(engine.networks->join(name, container.id, container.name, endpoint, index));
+      Networks::Joined joined = TRY(join(container, name, endpoint, index));
       endpoint = std::move(joined.endpoint);
       if (joined.interface.name.empty()) continue;  // `none`
       ++index;
@@ -215,6 +228,7 @@ void Containers::State::leave_networks(Entry& entry) {
   }
   for (auto& [name, endpoint] : entry.container.endpoints) {
     engine.networks->leave(name, entry.container.id);
+    engine.policies->link_gone(endpoint.network_id, entry.container.id);
     // What was asked for stays; what there was goes. A MAC made from the address goes with it.
     const auto address = parse_address(endpoint.ip_address);
     if (address && endpoint.mac_address == mac_of(*address)) endpoint.mac_address.clear();
@@ -226,6 +240,7 @@ void Containers::State::leave_networks(Entry& entry) {
     endpoint.global_ipv6_address.clear();
     endpoint.global_ipv6_prefix_len = 0;
   }
+  members_changed(entry.container);
 }
 
 Result<> Containers::State::write_hosts(Entry& entry) {
@@ -297,6 +312,9 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   if (request.network == core::NetworkMode::Own && !engine.rules->is_settled()) {
     co_await engine.rules->settle();
   }
+  if (request.network == core::NetworkMode::Own && !engine.policies->is_settled()) {
+    co_await engine.policies->settle();
+  }
   co_await write_hosts(*entry);
   co_await write_resolv_conf(*entry);
   const Fd place = co_await open_directory(*entry);
@@ -357,6 +375,7 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
       const Result<Network> network = engine.networks->find(name);
       if (!network || network->id != became.network) continue;
       engine.networks->join_done(name, container.id, became);
+      engine.policies->link_made(network->id, container.id, became.link);
       if (endpoint.ip_address == became.address) continue;
       learned = true;
       endpoint.ip_address = became.address;
@@ -367,6 +386,7 @@ void Containers::State::started(const EntryRef& entry, const core::StartRequest:
   }
   // An address of core's pool is known only now.
   if (learned) (void)write_hosts(*entry);
+  members_changed(container);
   tell_linked(*entry);
   publish_ports(*entry);
   for (const auto& [name, endpoint] : container.endpoints) {

@@ -205,6 +205,8 @@ struct Containers::State {
   ring::Task<> launch_or_note(EntryRef entry, std::shared_ptr<StartTrace> trace);
   ring::Task<Fd> mount_root(EntryRef entry);
   Result<core::StartRequest> plan_start(Entry& entry, bool traced);
+  Result<Networks::Joined> join(const Container& container, const std::string& network,
+                                const Endpoint& wish, unsigned index);
   Result<> write_hosts(Entry& entry);
   void start_failed(const EntryRef& entry, const Error& error);
   void leave_networks(Entry& entry);
@@ -237,6 +239,7 @@ struct Containers::State {
   Result<> write_resolv_conf(Entry& entry);
   // It was given a network, or has lost one, while it runs.
   void change_files(Entry& entry, bool was_answered, const Endpoint& endpoint, bool is_there);
+  void members_changed(const Container& container);
 
   // container_exit.cc
   void exited(const core::ExitedEvent& event);

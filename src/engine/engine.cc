@@ -111,6 +111,7 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   engine->rules = std::make_unique<PacketRules>(loop);
   engine->ports = std::make_unique<HostPorts>();
   engine->specs = co_await SpecBuilder::open(cat(chosen.run_directory, "/compiled"));
+  engine->policies = co_await Policies::open(*engine);
   engine->containers = co_await Containers::open(*engine);
   core::ClientOptions core;
   core.run_directory = chosen.run_directory;
@@ -152,6 +153,7 @@ ring::Task<> close_engine(Engine& engine) {
         return is_up(*each) || each->state.phase == Phase::Restarting;
       });
   if (engine.containers) co_await engine.containers->close();
+  if (engine.policies) co_await engine.policies->close();
   if (engine.rules) co_await engine.rules->close(nothing_runs);
   co_await engine.background->join();
   if (engine.core) co_await engine.core->close();

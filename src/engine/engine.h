@@ -13,6 +13,7 @@
 #include "engine/model.h"
 #include "engine/networks.h"
 #include "engine/packet_rules.h"
+#include "engine/policies.h"
 #include "engine/spec_builder.h"
 #include "engine/stats.h"
 #include "engine/volumes.h"
@@ -50,6 +51,7 @@ struct Engine {
   std::unique_ptr<HostPorts> ports;
   std::unique_ptr<SpecBuilder> specs;
   std::unique_ptr<core::Client> core;
+  std::unique_ptr<Policies> policies;
   std::unique_ptr<Containers> containers;
   std::unique_ptr<Stats> stats;
   std::unique_ptr<ring::Scope> background;

@@ -675,7 +675,7 @@ Result<Address> Networks::State::choose(NetworkEntry& entry, const Endpoint& wis
 
 Result<Networks::Joined> Networks::join(const std::string& network, const std::string& container,
                                         const std::string& name, const Endpoint& wish,
-                                        unsigned index) {
+                                        unsigned index, bool address_now) {
   NetworkEntry& entry = *TRY(state_->find(network));
   const Network& about = entry.network;
   if (entry.members.contains(container)) {
@@ -689,7 +689,7 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
   endpoint = wish;
   endpoint.network_id = about.id;
   if (!entry.pools.empty()) {
-    const bool from_core = about.name == "bridge" && wish.mac_address.empty();
+    const bool from_core = about.name == "bridge" && wish.mac_address.empty() && !address_now;
     interface.network = about.id;
     interface.name = cat("eth", index);
     interface.mac = wish.mac_address;

@@ -98,13 +98,15 @@ class Networks {
   // Gives `container` an endpoint: address and MAC, those asked for if they are free. On `bridge`
   // without a wish the address is left to core's pool: join_done() says which it became. On `host`
   // and `none` the interface has no name: there is none to be made. The endpoint of an internal
-  // network has no gateway. Interface.network is the network's id.
+  // network has no gateway. Interface.network is the network's id. `address_now`: no address is
+  // left to core.
   struct Joined {
     Endpoint endpoint;
     core::Interface interface;
   };
   Result<Joined> join(const std::string& network, const std::string& container,
-                      const std::string& name, const Endpoint& wish, unsigned index);
+                      const std::string& name, const Endpoint& wish, unsigned index,
+                      bool address_now = false);
   // What join() would refuse whoever has which address.
   Result<> check(const std::string& network, const Endpoint& wish) const;
   void join_done(const std::string& network, const std::string& container,

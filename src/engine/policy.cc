@@ -137,7 +137,7 @@ Result<PolicyPeer> read_peer(const Value& value) {
 Result<uint8_t> read_protocol(const Value& value) {
   if (value.type() == Type::Number) {
     const auto number = TRY(value.integer<uint8_t>());
-    if (number != core::policy_any_protocol) return number;
+    if (number != bpf::policy_any_protocol) return number;
     return value.invalid("0 is no protocol");
   }
   const std::string text = TRY(value.string());
@@ -182,11 +182,11 @@ Result<> read_rate(const Object& object, const char* name, uint64_t& rate) {
   return value->invalid(cat("must be from 1 to ", rate_max));
 }
 
-Result<core::PolicyLimit> read_limit(const Value& value) {
+Result<bpf::PolicyLimit> read_limit(const Value& value) {
   const Object object = TRY(value.object());
   TRY(check_members(object,
                     {"packets_per_second", "packets_burst", "bytes_per_second", "bytes_burst"}));
-  core::PolicyLimit limit;
+  bpf::PolicyLimit limit;
   TRY(read_rate(object, "packets_per_second", limit.packets));
   TRY(read_rate(object, "packets_burst", limit.packets_burst));
   TRY(read_rate(object, "bytes_per_second", limit.bytes));
@@ -242,8 +242,8 @@ Result<Policy> parse_policy(std::string_view text) {
     for (const Value each : TRY(list->array())) {
       policy.rules[direction].push_back(TRY(read_rule(each, direction)));
     }
-    if (policy.rules[0].size() + policy.rules[1].size() > core::policy_rules_max / 2) {
-      return list->invalid(cat("more than ", core::policy_rules_max / 2, " rules"));
+    if (policy.rules[0].size() + policy.rules[1].size() > bpf::policy_rules_max / 2) {
+      return list->invalid(cat("more than ", bpf::policy_rules_max / 2, " rules"));
     }
   }
   if (const auto limits = object.find("limits")) {
@@ -304,7 +304,7 @@ void write_rule(codec::json::Writer& json, const PolicyRule& rule, unsigned dire
   json.end_object();
 }
 
-void write_limit(codec::json::Writer& json, const core::PolicyLimit& limit) {
+void write_limit(codec::json::Writer& json, const bpf::PolicyLimit& limit) {
   json.begin_object();
   if (limit.packets != 0) {
     json.member("packets_per_second", limit.packets).member("packets_burst", limit.packets_burst);
@@ -329,10 +329,10 @@ void write_json(codec::json::Writer& json, const Policy& policy) {
     for (const PolicyRule& rule : policy.rules[direction]) write_rule(json, rule, direction);
     json.end_array();
   }
-  if (policy.limits[0] != core::PolicyLimit() || policy.limits[1] != core::PolicyLimit()) {
+  if (policy.limits[0] != bpf::PolicyLimit() || policy.limits[1] != bpf::PolicyLimit()) {
     json.key("limits").begin_object();
     for (unsigned direction = 0; direction < 2; ++direction) {
-      if (policy.limits[direction] == core::PolicyLimit()) continue;
+      if (policy.limits[direction] == bpf::PolicyLimit()) continue;
       json.key(direction_names[direction]);
       write_limit(json, policy.limits[direction]);
     }

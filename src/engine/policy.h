@@ -23,8 +23,8 @@
 #include <string_view>
 #include <vector>
 
+#include "bpf/policies.h"
 #include "codec/json_writer.h"
-#include "core/policy_rows.h"
 #include "engine/addresses.h"
 #include "engine/model.h"
 #include "nacelle/result.h"
@@ -59,9 +59,9 @@ struct PolicyRule {
 
 struct Policy {
   bool dry_run = false;
-  bool deny_by_default[2] = {false, false};  // core::policy_ingress, core::policy_egress
+  bool deny_by_default[2] = {false, false};  // bpf::policy_ingress, bpf::policy_egress
   std::vector<PolicyRule> rules[2];
-  core::PolicyLimit limits[2];
+  bpf::PolicyLimit limits[2];
   bool operator==(const Policy&) const = default;
 };
 

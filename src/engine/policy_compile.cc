@@ -9,9 +9,9 @@
 namespace nacelle::engine {
 namespace {
 
-using core::PolicyAddressRow;
-using core::PolicyPortRow;
-using core::PolicyTable;
+using bpf::PolicyAddressRow;
+using bpf::PolicyPortRow;
+using bpf::PolicyTable;
 
 constexpr uint8_t with_ports[] = {6, 17, 132};  // tcp, udp, sctp
 constexpr uint32_t ports_end = 65536;
@@ -93,15 +93,15 @@ class Compiler {
   }
 
   Result<> check_size(const PolicyTable& table) const {
-    if (table.ports.size() + table.addresses.size() <= policy_rows_max) return {};
-    return fail(Kind::Exhausted, cat("these rules need more than ", policy_rows_max,
+    if (table.ports.size() + table.addresses.size() <= bpf::policy_rows_max) return {};
+    return fail(Kind::Exhausted, cat("these rules need more than ", bpf::policy_rows_max,
                                      " rows: use fewer peers with ports of their own"));
   }
 
   Result<> add_class(PolicyTable& table, uint32_t number, const RuleSet& rules) {
     for (uint8_t direction = 0; direction < 2; ++direction) {
       RuleSet mine;
-      std::set<uint8_t> protocols{core::policy_any_protocol};
+      std::set<uint8_t> protocols{bpf::policy_any_protocol};
       for (const uint16_t each : rules) {
         if (rules_[each].direction != direction) continue;
         mine.push_back(each);
@@ -246,10 +246,10 @@ std::vector<JoinedRule> join_rules(const std::vector<const Policy*>& policies) {
   return all;
 }
 
-core::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsigned direction) {
-  core::PolicyLimit joined;
+bpf::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsigned direction) {
+  bpf::PolicyLimit joined;
   for (const Policy* policy : policies) {
-    const core::PolicyLimit& limit = policy->limits[direction];
+    const bpf::PolicyLimit& limit = policy->limits[direction];
     if (limit.packets != 0 && (joined.packets == 0 || limit.packets < joined.packets)) {
       joined.packets = limit.packets;
       joined.packets_burst = limit.packets_burst;
@@ -262,9 +262,9 @@ core::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsign
   return joined;
 }
 
-Result<core::PolicyTable> compile_policies(const std::vector<const Policy*>& policies,
-                                           const PeerAddresses& addresses_of) {
-  core::PolicyTable table;
+Result<bpf::PolicyTable> compile_policies(const std::vector<const Policy*>& policies,
+                                          const PeerAddresses& addresses_of) {
+  bpf::PolicyTable table;
   for (const Policy* policy : policies) {
     for (unsigned direction = 0; direction < 2; ++direction) {
       table.deny_by_default[direction] |= policy->deny_by_default[direction];

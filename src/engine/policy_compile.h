@@ -1,4 +1,4 @@
-// Policies as the rows the kernel looks up (core/policy_rows.h). Pure. What is compiled is the
+// Policies as the rows the kernel looks up (bpf/policies.h). Pure. What is compiled is the
 // union of the policies that hold for one link, its network's and its container's: a deny of either
 // wins, and what either denies by default needs an allow of either.
 #pragma once
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/policy_rows.h"
+#include "bpf/policies.h"
 #include "engine/policy.h"
 #include "nacelle/result.h"
 
@@ -23,13 +23,12 @@ struct JoinedRule {
 };
 std::vector<JoinedRule> join_rules(const std::vector<const Policy*>& policies);
 // The tighter one of each direction's limits.
-core::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsigned direction);
+bpf::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsigned direction);
 
 // `addresses_of`: which addresses a peer that is no Cidr stands for now. Exhausted where the rules
 // have too many rows.
-inline constexpr size_t policy_rows_max = 1u << 18;
 using PeerAddresses = std::map<std::pair<PolicyPeer::What, std::string>, std::vector<uint32_t>>;
-Result<core::PolicyTable> compile_policies(const std::vector<const Policy*>& policies,
-                                           const PeerAddresses& addresses_of);
+Result<bpf::PolicyTable> compile_policies(const std::vector<const Policy*>& policies,
+                                          const PeerAddresses& addresses_of);
 
 }  // namespace nacelle::engine

@@ -10,8 +10,8 @@
 namespace nacelle::test {
 namespace {
 
-using core::PolicyPortRow;
-using core::PolicyTable;
+using bpf::PolicyPortRow;
+using bpf::PolicyTable;
 using engine::compile_policies;
 using engine::JoinedRule;
 using engine::parse_policy;
@@ -201,7 +201,7 @@ Outcome look_up(const PolicyTable& table, const Packet& packet) {
   Outcome outcome{.deny = table.deny_by_default[packet.direction], .rule = -1};
   for (const uint32_t each : {0u, number}) {
     const PolicyPortRow* row = longest(table, each, packet, packet.protocol);
-    if (row == nullptr) row = longest(table, each, packet, core::policy_any_protocol);
+    if (row == nullptr) row = longest(table, each, packet, bpf::policy_any_protocol);
     if (row == nullptr || !row->has_verdict) continue;
     const bool wins = outcome.rule < 0 || (row->deny && !outcome.deny) ||
                       (row->deny == outcome.deny && static_cast<int>(row->rule) < outcome.rule);
@@ -346,10 +346,10 @@ TEST(PolicyCompile, OfTwoLimitsTheTighterHolds) {
   Policy network, container;
   network.limits[1] = {.packets = 100, .packets_burst = 10, .bytes = 5000, .bytes_burst = 70000};
   container.limits[1] = {.packets = 200, .packets_burst = 1, .bytes = 4000, .bytes_burst = 80000};
-  const core::PolicyLimit joined = engine::join_limits({&network, &container}, 1);
-  EXPECT_EQ(joined, (core::PolicyLimit{
+  const bpf::PolicyLimit joined = engine::join_limits({&network, &container}, 1);
+  EXPECT_EQ(joined, (bpf::PolicyLimit{
                         .packets = 100, .packets_burst = 10, .bytes = 4000, .bytes_burst = 80000}));
-  EXPECT_EQ(engine::join_limits({&network, &container}, 0), core::PolicyLimit());
+  EXPECT_EQ(engine::join_limits({&network, &container}, 0), bpf::PolicyLimit());
 }
 
 }  // namespace
