@@ -75,6 +75,11 @@ const Verb* find_verb(const Arguments& words, size_t& next, const Group*& group)
     if (++next + 1 >= words.size()) return nullptr;
     for (const Verb* verb = each->begin; verb != each->end; ++verb) {
       if (verb->name == words[next]) return ++next, verb;
+      // One of two words.
+      if (next + 2 < words.size() && verb->name == cat(words[next], ' ', words[next + 1])) {
+        next += 2;
+        return verb;
+      }
     }
     return nullptr;
   }

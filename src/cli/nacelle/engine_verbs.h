@@ -71,6 +71,12 @@ NACELLE_VERB(run_network_remove);
 NACELLE_VERB(run_network_connect);
 NACELLE_VERB(run_network_disconnect);
 NACELLE_VERB(run_network_prune);
+NACELLE_VERB(run_network_trace);
+NACELLE_VERB(run_policy_set);
+NACELLE_VERB(run_policy_show);
+NACELLE_VERB(run_policy_list);
+NACELLE_VERB(run_policy_remove);
+NACELLE_VERB(run_policy_stats);
 // The engine.
 NACELLE_VERB(run_info);
 NACELLE_VERB(run_version);

@@ -128,9 +128,15 @@ constexpr Verb network_verbs[] = {
     {"inspect", run_network_inspect, "Show all that is known of networks"},
     {"ls", run_network_list, "List networks"},
     {"list", run_network_list, ""},
+    {"policy ls", run_policy_list, "List policies"},
+    {"policy rm", run_policy_remove, "Remove a policy"},
+    {"policy set", run_policy_set, "Say who may talk to whom"},
+    {"policy show", run_policy_show, "Show a policy"},
+    {"policy stats", run_policy_stats, "Show what the rules of a policy have decided"},
     {"prune", run_network_prune, "Remove networks that no container uses"},
     {"rm", run_network_remove, "Remove networks"},
     {"remove", run_network_remove, ""},
+    {"trace", run_network_trace, "Show what policies decide, as it happens"},
 };
 
 constexpr Verb system_verbs[] = {
@@ -168,9 +174,12 @@ Result<int> run_group(const Group& group, Session& session, const Arguments& wor
     std::fputs(text.c_str(), stdout);
     return 0;
   }
-  const Verb* verb =
-      std::find_if(group.begin, group.end, [&](const Verb& each) { return each.name == words[1]; });
-  if (verb != group.end) return verb->run(session, Arguments(words.begin() + 2, words.end()));
+  // A verb may be two words: "policy set".
+  const std::string two = words.size() > 2 ? cat(words[1], ' ', words[2]) : std::string();
+  for (const Verb* verb = group.begin; verb != group.end; ++verb) {
+    if (verb->name != words[1] && verb->name != two) continue;
+    return verb->run(session, Arguments(words.begin() + (verb->name == two ? 3 : 2), words.end()));
+  }
   std::fprintf(stderr, "nacelle: unknown verb '%s %s'; see nacelle %s --help\n", words[0].c_str(),
                words[1].c_str(), words[0].c_str());
   return exit_usage;
