@@ -1,4 +1,4 @@
-"""Packets for engine_networks, run in whatever network namespace the caller has entered.
+"""Packets for engine_networks and engine_policy, run in whatever network namespace the caller has entered.
 
 usage: packets.py serve tcp|udp PORT NAME     answers everyone with NAME and the address it came from
        packets.py ask tcp|udp ADDRESS PORT    prints the answer; exit code 1 where none comes
@@ -6,10 +6,16 @@ usage: packets.py serve tcp|udp PORT NAME     answers everyone with NAME and the
        packets.py follow ADDRESS PORT NAME    one UDP socket: `answered`, and `again` once there was no
                                               answer in between
        packets.py hold tcp|udp ADDRESS PORT   listens there and says nothing
+       packets.py echo PORT                   by tcp, whatever comes, for as long as it comes
+       packets.py stream ADDRESS PORT         to that: `alive` and `stalled`, whenever that changes
+       packets.py sink PORT                   by udp; prints how many came, a second after the last
+       packets.py flood ADDRESS PORT COUNT BYTES   to that
+       packets.py dns FILE                    answers everyone on 127.0.0.1 with the addresses in FILE
 """
 import os
 import socket
 import sys
+import threading
 import time
 
 PATIENCE_S = float(os.environ.get("PATIENCE_S", "2"))
@@ -80,8 +86,72 @@ def hold(protocol, address, port):
     sys.stdin.read()
 
 
+def echo(port):
+    server = socket.create_server(("0.0.0.0", int(port)), reuse_port=True)
+    while True:
+        client, _ = server.accept()
+        threading.Thread(target=echo_one, args=(client,), daemon=True).start()
+
+
+def echo_one(client):
+    while said := client.recv(64):
+        client.sendall(said)
+
+
+def stream(address, port):
+    client = socket.create_connection((address, int(port)), PATIENCE_S)
+    state, end = None, time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            client.sendall(b"x")
+            now = "alive" if client.recv(64) else "closed"
+        except TimeoutError:
+            now = "stalled"
+        if now != state:
+            state = now
+            print(state, flush=True)
+        time.sleep(0.05)
+
+
+def sink(port):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    server.bind(("0.0.0.0", int(port)))
+    server.settimeout(20)
+    count = 0
+    try:
+        while server.recv(65536):
+            count += 1
+            server.settimeout(1)
+    except TimeoutError:
+        print(count, flush=True)
+
+
+def flood(address, port, count, size):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(int(count)):
+        try:
+            client.sendto(b"x" * int(size), (address, int(port)))
+        except PermissionError:
+            pass  # the kernel says so of some that are dropped on the way
+
+
+def dns(path):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 53))
+    while True:
+        asked, peer = server.recvfrom(512)
+        question = asked[12:asked.index(0, 12) + 5]
+        with open(path) as file:
+            addresses = file.read().split()
+        answers = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(each) for each in addresses)
+        head = asked[:2] + b"\x81\x80\0\1" + len(addresses).to_bytes(2, "big") + b"\0\0\0\0"
+        server.sendto(head + question + answers, peer)
+
+
 try:
-    {"serve": serve, "ask": ask, "tell": tell, "follow": follow, "hold": hold}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "echo": echo, "stream": stream, "sink": sink, "flood": flood, "dns": dns,
+     "ask": ask, "tell": tell, "follow": follow, "hold": hold}[sys.argv[1]](*sys.argv[2:])
 except OSError as error:
     print(f"{type(error).__name__}: {error}")
     sys.exit(1)

@@ -16,6 +16,32 @@ namespace {
 
 constexpr size_t policy_bytes_max = 4u << 20;
 
+constexpr const char* policy_help =
+    R"(Says who may talk to whom: a policy from a file, or from options.
+
+The policy of a network holds for each container's link to it, the policy of a container for all of
+its links. Where both are, all rules of both hold. A deny wins over any allow; what no rule is about
+is decided by the default, which is deny where either policy says so. Answers to what was allowed
+pass. A change holds at once, for flows that go on, too. A file is JSON of this form, every member of
+which may be left out (but `action`):
+
+        { "mode": "enforce",
+          "default": {"ingress": "deny", "egress": "allow"},
+          "ingress": [
+            { "action": "allow",
+              "from": [ {"container": "web"}, {"label": "role=db"},
+                        {"cidr": "10.0.0.0/8"}, {"name": "example.org"} ],
+              "protocol": "tcp", "ports": [ 80, "8000-8100" ] } ],
+          "egress": [ { "action": "deny", "to": [ {"cidr": "192.0.2.0/24"} ] } ],
+          "limits": { "egress": {"packets_per_second": 1000, "bytes_per_second": 1000000,
+                                 "packets_burst": 100, "bytes_burst": 100000} } }
+
+Mode `dry-run` counts what would be dropped, and drops nothing. A rule without `from` or `to` is about
+everyone, without `ports` about every port, without `protocol` about every protocol (with ports, those
+that have ports). A protocol is tcp, udp, sctp, icmp or a number. A `container` is a name or an id, a
+`label` KEY or KEY=VALUE, of containers on the same network; a `name` stands for its addresses in DNS,
+which are followed. Limits are for each link by itself.)";
+
 // NETWORK, or --container NAME.
 struct Owner {
   std::string container;
@@ -132,9 +158,7 @@ Result<int> run_policy_set(Session& session, const Arguments& arguments) {
   Owner owner;
   QuickPolicy quick;
   bool dry_run = false;
-  Options options("network policy set [OPTIONS] NETWORK|--container NAME [FILE|-]",
-                  "Says who may talk to whom: a policy from a file (its JSON is described in the "
-                  "README), or from options.");
+  Options options("network policy set [OPTIONS] NETWORK|--container NAME [FILE|-]", policy_help);
   options.value("container", 0, owner.container, "NAME", "For a container, not for a network")
       .list("allow", 0, quick.allow, "RULE",
             "Allow: ingress|egress[:PROTOCOL[/PORTS]][:PEER], PEER being container=, label=, "
