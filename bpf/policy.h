@@ -360,7 +360,7 @@ static __noinline int policy_judge_flow(const struct judgement* about,
     }
     return 0;
   }
-  policy_note(about, verdict, 0);
+  if (row->table[0] != 0 || row->table[1] == 0) policy_note(about, verdict, 0);
   if (row->table[1] != 0) {
     const __u32 would = policy_ask(about, row, 1, direction, either_way);
     policy_note(about, would, 1);

@@ -151,12 +151,20 @@ Result<> PolicyMaps::remove_tables(const std::vector<uint32_t>& tables) {
   return {};
 }
 
-Result<> PolicyMaps::ensure_counts(uint32_t policy, bool is_trial, uint16_t rules, bool anew) {
+Result<> PolicyMaps::erase_counts(uint32_t policy) {
+  for (const PolicyCount& each : TRY(read_counts(policy))) {
+    const nacelle_policy_hit key{
+        .policy = policy, .rule = each.rule, .is_trial = each.is_trial, .unused = 0};
+    TRY(sys::erase_map_row(hits_, &key));
+  }
+  return {};
+}
+
+Result<> PolicyMaps::ensure_counts(uint32_t policy, bool is_trial, uint16_t rules) {
   for (const uint16_t each : counters_of(rules)) {
     const nacelle_policy_hit key{.policy = policy, .rule = each, .is_trial = is_trial, .unused = 0};
     uint64_t hits = 0;
-    if (!anew && TRY(sys::find_map_row(hits_, &key, &hits))) continue;
-    hits = 0;
+    if (TRY(sys::find_map_row(hits_, &key, &hits))) continue;
     TRY(sys::put_map_row(hits_, &key, &hits));
   }
   return {};
@@ -167,10 +175,11 @@ Result<> PolicyMaps::replace(uint32_t policy, const PolicyVersion& version, bool
   (void)TRY(sys::find_map_row(policies_, &policy, &before));
   nacelle_policy row{};
   row.generation = before.generation + 1;
-  TRY(ensure_counts(policy, false, version.rules, counts_anew));
+  if (counts_anew) TRY(erase_counts(policy));
+  TRY(ensure_counts(policy, false, version.rules));
   if (version.is_enforced) row.table[0] = TRY(add_table(version.enforced));
   if (version.has_trial) {
-    TRY(ensure_counts(policy, true, version.trial_rules, counts_anew));
+    TRY(ensure_counts(policy, true, version.trial_rules));
     row.table[1] = TRY(add_table(version.trial));
   }
   for (unsigned direction = 0; direction < 2; ++direction) {
@@ -193,10 +202,7 @@ Result<> PolicyMaps::forget(uint32_t policy) {
   TRY(sys::erase_map_row(policies_, &policy));
   wait_for_packets();
   TRY(remove_tables({before.table[0], before.table[1]}));
-  for (const auto& key : TRY((list_keys<nacelle_policy_hit, sizeof(uint64_t)>(hits_)))) {
-    if (key.policy == policy) TRY(sys::erase_map_row(hits_, &key));
-  }
-  return {};
+  return erase_counts(policy);
 }
 
 Result<> PolicyMaps::collect() {

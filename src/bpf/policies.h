@@ -103,7 +103,8 @@ class PolicyMaps {
   };
   Result<uint32_t> add_table(const PolicyTable& table);
   Result<> remove_tables(const std::vector<uint32_t>& tables);
-  Result<> ensure_counts(uint32_t policy, bool is_trial, uint16_t rules, bool anew);
+  Result<> erase_counts(uint32_t policy);
+  Result<> ensure_counts(uint32_t policy, bool is_trial, uint16_t rules);
   Result<uint32_t> last_table() const;
 
   Fd policies_, addresses_, ports_, hits_, trace_;

@@ -10,10 +10,12 @@ usage: packets.py serve tcp|udp PORT NAME     answers everyone with NAME and the
        packets.py stream ADDRESS PORT         to that: `alive` and `stalled`, whenever that changes
        packets.py sink PORT                   by udp; prints how many came, a second after the last
        packets.py flood ADDRESS PORT COUNT BYTES   to that
+       packets.py ping ADDRESS BYTES          exit code 1 where no answer comes
        packets.py dns FILE                    answers everyone on 127.0.0.1 with the addresses in FILE
 """
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -136,6 +138,26 @@ def flood(address, port, count, size):
             pass  # the kernel says so of some that are dropped on the way
 
 
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def ping(address, size):
+    client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    client.settimeout(PATIENCE_S)
+    number = os.getpid() & 0xFFFF
+    rest = struct.pack("!HH", number, 1) + b"x" * (int(size) // 2 * 2)
+    client.sendto(struct.pack("!BBH", 8, 0, checksum(b"\x08\0\0\0" + rest)) + rest, (address, 0))
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        said, peer = client.recvfrom(65536)
+        if peer[0] == address and said[20] == 0 and said[24:] == rest:
+            return
+    raise TimeoutError("timed out")
+
+
 def dns(path):
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 53))
@@ -150,7 +172,7 @@ def dns(path):
 
 
 try:
-    {"serve": serve, "echo": echo, "stream": stream, "sink": sink, "flood": flood, "dns": dns,
+    {"serve": serve, "echo": echo, "stream": stream, "sink": sink, "flood": flood, "dns": dns, "ping": ping,
      "ask": ask, "tell": tell, "follow": follow, "hold": hold}[sys.argv[1]](*sys.argv[2:])
 except OSError as error:
     print(f"{type(error).__name__}: {error}")
