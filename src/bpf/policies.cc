@@ -118,7 +118,7 @@ Result<uint32_t> PolicyMaps::add_table(const PolicyTable& table) {
     return fail(Kind::Exhausted, cat("more than ", policy_rows_max, " rows"));
   }
   const uint32_t number = next_table_++;
-  Keys& keys = tables_[number];
+  Retired& keys = tables_[number];
   for (const PolicyAddressRow& each : table.addresses) {
     const nacelle_policy_address key{
         .bits = 32u + each.length, .table = number, .address = htonl(each.base)};
@@ -140,14 +140,24 @@ Result<uint32_t> PolicyMaps::add_table(const PolicyTable& table) {
   return number;
 }
 
-Result<> PolicyMaps::remove_tables(const std::vector<uint32_t>& tables) {
-  for (const uint32_t each : tables) {
+// Of an object before this one: collect().
+void PolicyMaps::retire(const nacelle_policy& row) {
+  for (const uint32_t each : row.table) {
     const auto found = tables_.find(each);
-    if (found == tables_.end()) continue;  // of an object before this one: collect()
-    for (const auto& key : found->second.addresses) TRY(sys::erase_map_row(addresses_, &key));
-    for (const auto& key : found->second.ports) TRY(sys::erase_map_row(ports_, &key));
+    if (found == tables_.end()) continue;
+    const Retired& keys = found->second;
+    retired_.addresses.insert(retired_.addresses.end(), keys.addresses.begin(),
+                              keys.addresses.end());
+    retired_.ports.insert(retired_.ports.end(), keys.ports.begin(), keys.ports.end());
     tables_.erase(found);
   }
+}
+
+Result<> PolicyMaps::sweep(const Retired& retired) const {
+  if (retired.addresses.empty() && retired.ports.empty()) return {};
+  wait_for_packets();
+  for (const auto& key : retired.addresses) TRY(sys::erase_map_row(addresses_, &key));
+  for (const auto& key : retired.ports) TRY(sys::erase_map_row(ports_, &key));
   return {};
 }
 
@@ -191,17 +201,15 @@ Result<> PolicyMaps::replace(uint32_t policy, const PolicyVersion& version, bool
     row.has_limits[1] |= version.trial_limits[direction] != PolicyLimit();
   }
   TRY(sys::put_map_row(policies_, &policy, &row));
-  if (before.table[0] == 0 && before.table[1] == 0) return {};
-  wait_for_packets();
-  return remove_tables({before.table[0], before.table[1]});
+  retire(before);
+  return {};
 }
 
 Result<> PolicyMaps::forget(uint32_t policy) {
   nacelle_policy before{};
   if (!TRY(sys::find_map_row(policies_, &policy, &before))) return {};
   TRY(sys::erase_map_row(policies_, &policy));
-  wait_for_packets();
-  TRY(remove_tables({before.table[0], before.table[1]}));
+  retire(before);
   return erase_counts(policy);
 }
 

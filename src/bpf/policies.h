@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bpf/abi/policy.h"
@@ -84,9 +85,16 @@ class PolicyMaps {
   // `directory`: of the pins. NotFound: nothing is pinned there.
   static Result<PolicyMaps> open(const std::string& directory);
 
-  // All of it at once: rows first, then the policy's row, which names them. What no packet can be
-  // looking at any more is deleted behind that, which takes some milliseconds of waiting.
+  // All of it at once: rows first, then the policy's row, which names them. The rows of before are
+  // retired: they go by sweep(), which waits for some milliseconds, since a packet may still be
+  // looking at them. It may run beside everything else here.
   Result<> replace(uint32_t policy, const PolicyVersion& version, bool counts_anew);
+  struct Retired {
+    std::vector<nacelle_policy_address> addresses;
+    std::vector<nacelle_policy_port> ports;
+  };
+  Retired take_retired() { return std::exchange(retired_, {}); }
+  Result<> sweep(const Retired& retired) const;
   // No link has it any more.
   Result<> forget(uint32_t policy);
   // Rows that no policy names: of those who were ended in the middle.
@@ -97,19 +105,16 @@ class PolicyMaps {
   Result<> set_trace(uint64_t drops_until_ns, uint64_t allowed_until_ns);
 
  private:
-  struct Keys {
-    std::vector<nacelle_policy_address> addresses;
-    std::vector<nacelle_policy_port> ports;
-  };
   Result<uint32_t> add_table(const PolicyTable& table);
-  Result<> remove_tables(const std::vector<uint32_t>& tables);
+  void retire(const nacelle_policy& row);
   Result<> erase_counts(uint32_t policy);
   Result<> ensure_counts(uint32_t policy, bool is_trial, uint16_t rules);
   Result<uint32_t> last_table() const;
 
   Fd policies_, addresses_, ports_, hits_, trace_;
   uint32_t next_table_ = 1;
-  std::map<uint32_t, Keys> tables_;  // those this object has written
+  std::map<uint32_t, Retired> tables_;  // those this object has written
+  Retired retired_;
 };
 
 // The verdicts that bpf/policy.h tells while it is listened to.

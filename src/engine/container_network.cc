@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "engine/container_state.h"
+#include "engine/policies.h"
 #include "engine/spec_parts.h"
 
 namespace nacelle::engine {

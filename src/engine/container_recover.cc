@@ -11,6 +11,7 @@
 #include "engine/container_text.h"
 #include "engine/moment.h"
 #include "engine/names.h"
+#include "engine/policies.h"
 #include "image/disk.h"
 #include "ring/ops.h"
 #include "sys/file.h"

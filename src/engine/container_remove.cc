@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/text.h"
 #include "engine/container_state.h"
+#include "engine/policies.h"
 #include "image/disk.h"
 #include "sys/file.h"
 

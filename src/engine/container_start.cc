@@ -14,6 +14,7 @@
 #include "engine/container_text.h"
 #include "engine/host_path.h"
 #include "engine/moment.h"
+#include "engine/policies.h"
 #include "logs/options.h"
 #include "ring/ops.h"
 #include "sys/clock.h"

@@ -9,6 +9,7 @@
 #include "engine/build.h"
 #include "engine/container_state.h"
 #include "engine/names.h"
+#include "engine/policies.h"
 #include "sys/file.h"
 
 namespace nacelle::engine {
@@ -86,6 +87,9 @@ ring::Task<> renew_core(Engine* engine) {
 }
 
 }  // namespace
+
+Engine::Engine(ring::Loop& loop_in) : loop(loop_in) {}
+Engine::~Engine() = default;
 
 ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options options) {
   auto engine = std::make_unique<Engine>(loop);

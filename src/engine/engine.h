@@ -13,7 +13,6 @@
 #include "engine/model.h"
 #include "engine/networks.h"
 #include "engine/packet_rules.h"
-#include "engine/policies.h"
 #include "engine/spec_builder.h"
 #include "engine/stats.h"
 #include "engine/volumes.h"
@@ -23,6 +22,8 @@
 #include "nacelle/task.h"
 
 namespace nacelle::engine {
+
+class Policies;
 
 struct Options {
   std::string data_root = "/var/lib/nacelle";
@@ -57,7 +58,8 @@ struct Engine {
   std::unique_ptr<ring::Scope> background;
   std::vector<std::string> warnings;  // what went wrong at its opening and is no reason to end
 
-  explicit Engine(ring::Loop& loop_in) : loop(loop_in) {}
+  explicit Engine(ring::Loop& loop_in);
+  ~Engine();
 };
 
 // Opens everything and adopts what runs. The caller serves requests while `recover` goes on.

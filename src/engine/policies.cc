@@ -274,14 +274,27 @@ void Policies::members_changed(const std::string& network) {
   bool is_about = false;
   for (auto at = compiled_.lower_bound({network, ""});
        at != compiled_.end() && at->first.network == network; ++at) {
-    is_about = at->second.dirty = true;
+    if (names_members(at->first)) is_about = at->second.dirty = true;
   }
   if (is_about) ask();
 }
 
+// Whether any of its rules is about containers, by name or label.
+bool Policies::names_members(const Pair& pair) const {
+  const auto is_member = [](const PolicyPeer& peer) {
+    return peer.what == PolicyPeer::What::Container || peer.what == PolicyPeer::What::Label;
+  };
+  return std::ranges::any_of(join_rules(policies_of(pair, true)), [&](const JoinedRule& each) {
+    return std::ranges::any_of(each.rule->peers, is_member);
+  });
+}
+
 bool Policies::follows_members(const std::string& network) const {
-  const auto at = compiled_.lower_bound({network, ""});
-  return at != compiled_.end() && at->first.network == network;
+  for (auto at = compiled_.lower_bound({network, ""});
+       at != compiled_.end() && at->first.network == network; ++at) {
+    if (names_members(at->first)) return true;
+  }
+  return false;
 }
 
 PeerAddresses Policies::peers_of(const Pair& pair,
@@ -390,9 +403,15 @@ ring::Task<> Policies::tell_kernel() {
     }
     told_ = goal;
     told_notice_.notify_all();
+    if (maps_) background_.start(sweep(maps_->take_retired()));
     if (!told && told.error().kind() == Kind::Cancelled) break;
   }
   telling_ = false;
+}
+
+ring::Task<> Policies::sweep(bpf::PolicyMaps::Retired retired) {
+  auto erase = [maps = maps_, rows = std::move(retired)] { return maps->sweep(rows); };
+  co_await ring::run_blocking(engine_.loop, std::move(erase));
 }
 
 std::set<Policies::Pair> Policies::wanted_pairs() const {

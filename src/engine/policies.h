@@ -130,6 +130,7 @@ class Policies {
   PeerAddresses peers_of(const Pair& pair, const std::vector<const Policy*>& policies) const;
   Result<bpf::PolicyVersion> compile(const Pair& pair) const;
   void policy_changed(const PolicyOwner& owner);
+  bool names_members(const Pair& pair) const;
   void follow_names();
   void ask();
   ring::Task<> tell_kernel();
@@ -137,6 +138,7 @@ class Policies {
   ring::Task<> tell_policies();
   Result<> tell_links();
   ring::Task<> forget_unused();
+  ring::Task<> sweep(bpf::PolicyMaps::Retired retired);
   ring::Task<> trace();
   Result<> set_trace();
 
