@@ -273,15 +273,17 @@ static __always_inline int judge_arp(struct __sk_buff* skb, const struct nacelle
   return PASS;
 }
 
-// To a neighbour, past the host's stack. Which gets what is not as simple: the last hop (it says
-// so by ICMP), options, fragments (they have to be put together where addresses are translated),
-// frames to another MAC.
+// The host's stack gets what is not as simple: the last hop (it says so by ICMP), options, fragments
+// (they have to be put together where addresses are translated), frames to another MAC.
+static __always_inline int can_deliver(const struct __sk_buff* skb, const struct packet* packet,
+                                       __u8 ttl) {
+  return ttl > 1 && !packet->is_fragment && packet->header_bytes == sizeof(struct iphdr) &&
+         skb->pkt_type == 0 /* PACKET_HOST */;
+}
+
+// To a neighbour, past the host's stack.
 static __always_inline int deliver(struct __sk_buff* skb, const struct packet* packet, __u8 ttl,
                                    const struct nacelle_link* to) {
-  if (ttl <= 1 || packet->is_fragment || packet->header_bytes != sizeof(struct iphdr) ||
-      skb->pkt_type != 0 /* PACKET_HOST */) {
-    return PASS;
-  }
   // Of the header checksum only what the time to live is in has changed (RFC 1624).
   const __be16 before = bpf_htons((__u16)(ttl << 8 | packet->protocol));
   const __be16 after = bpf_htons((__u16)((ttl - 1) << 8 | packet->protocol));
@@ -343,6 +345,8 @@ static __always_inline int judge_sent(struct __sk_buff* skb, const struct nacell
   if ((link->flags & NACELLE_LINK_ISOLATED) != 0) {
     return drop(skb, packet, NACELLE_DROP_ISOLATED, from);
   }
+  // Its own policy is asked where it comes down to it again.
+  if (!can_deliver(skb, packet, ttl)) return PASS;
   if (!policy_verdict(skb, packet, to, link, NACELLE_TO_CONTAINER)) {
     return drop(skb, packet, NACELLE_DROP_POLICY, from);
   }

@@ -131,10 +131,10 @@ struct {
 struct judgement {
   struct policy_flow flow;
   __u32 policy;
-  __u32 length;     // of the packet
-  __u8 direction;   // nacelle_policy_direction, of this packet
+  __u32 length;    // of the packet
+  __u8 direction;  // nacelle_policy_direction, of this packet
   __u8 protocol;
-  __u8 begins;      // TCP: it opens a connection
+  __u8 begins;  // TCP: it opens a connection
   __u8 header_bytes;
   __u32 now_s;
 };
@@ -272,9 +272,8 @@ static __always_inline int policy_take(__u64* due, __u64 amount, __u64 rate, __u
 }
 
 // 0, or the verdict against it.
-static __noinline __u32 policy_rate(const struct judgement* about,
-                                    const struct nacelle_policy* row, __u32 is_trial,
-                                    __u32 packets) {
+static __noinline __u32 policy_rate(const struct judgement* about, const struct nacelle_policy* row,
+                                    __u32 is_trial, __u32 packets) {
   if (about == 0 || row == 0) return 0;
   const struct nacelle_policy_limit* limit = &row->limits[is_trial & 1][about->direction & 1];
   if (limit->packets == 0 && limit->bytes == 0) return 0;
@@ -288,20 +287,20 @@ static __noinline __u32 policy_rate(const struct judgement* about,
     if (bucket == 0) return 0;
   }
   const __u64 now = bpf_ktime_get_ns();
-  if (limit->packets != 0 && !policy_take(&bucket->packets_due_ns, packets, limit->packets,
-                                          limit->packets_burst, now)) {
+  if (limit->packets != 0 &&
+      !policy_take(&bucket->packets_due_ns, packets, limit->packets, limit->packets_burst, now)) {
     return POLICY_VERDICT(1, NACELLE_POLICY_PACKET_RATE, 0);
   }
-  if (limit->bytes != 0 && !policy_take(&bucket->bytes_due_ns, about->length, limit->bytes,
-                                        limit->bytes_burst, now)) {
+  if (limit->bytes != 0 &&
+      !policy_take(&bucket->bytes_due_ns, about->length, limit->bytes, limit->bytes_burst, now)) {
     return POLICY_VERDICT(1, NACELLE_POLICY_BYTE_RATE, 0);
   }
   return 0;
 }
 
 // It is allowed: unless there are too many of them.
-static __noinline int policy_admit(const struct judgement* about,
-                                   const struct nacelle_policy* row, __u32 packets) {
+static __noinline int policy_admit(const struct judgement* about, const struct nacelle_policy* row,
+                                   __u32 packets) {
   if (about == 0 || row == 0) return 0;
   if (row->has_limits[1]) {
     const __u32 would = policy_rate(about, row, 1, packets);
@@ -337,8 +336,7 @@ static __noinline int policy_judge_flow(const struct judgement* about,
   __u32 either_way = about->protocol == IPPROTO_TCP && !about->begins;
   if (known != 0 && !policy_is_live(about, known)) known = 0;
   if (known != 0 && !about->begins) {
-    const int is_current =
-        known->policy == about->policy && known->generation == row->generation;
+    const int is_current = known->policy == about->policy && known->generation == row->generation;
     if (known->is_cut && is_current) {
       known->seen_s = about->now_s;
       policy_note(about, POLICY_VERDICT(1, NACELLE_POLICY_CUT, 0), 0);

@@ -11,16 +11,16 @@
 enum nacelle_policy_direction { NACELLE_INGRESS = 0, NACELLE_EGRESS = 1 };
 
 // Why a packet has passed or has not. Numbers stay what they are.
-#define NACELLE_POLICY_REASONS(X)                                                              \
-  X(0, RULE, "rule")                /* a rule says so */                                       \
-  X(1, DEFAULT, "default")          /* no rule is about it */                                  \
-  X(2, FRAGMENT, "fragment")        /* its first fragment has not been seen to pass */         \
-  X(3, MIDSTREAM, "midstream")      /* nobody knows who began it, and not both may */          \
-  X(4, CUT, "cut")                  /* of a flow that a change of the policy has ended */      \
-  X(5, PACKET_RATE, "packet-rate")  /* too many a second */                                    \
-  X(6, BYTE_RATE, "byte-rate")                                                                 \
-  X(7, NO_POLICY, "no-policy")      /* the link names a policy that is not there */            \
-  X(8, MALFORMED, "malformed")      /* headers that end too early */
+#define NACELLE_POLICY_REASONS(X)                                                        \
+  X(0, RULE, "rule")               /* a rule says so */                                  \
+  X(1, DEFAULT, "default")         /* no rule is about it */                             \
+  X(2, FRAGMENT, "fragment")       /* its first fragment has not been seen to pass */    \
+  X(3, MIDSTREAM, "midstream")     /* nobody knows who began it, and not both may */     \
+  X(4, CUT, "cut")                 /* of a flow that a change of the policy has ended */ \
+  X(5, PACKET_RATE, "packet-rate") /* too many a second */                               \
+  X(6, BYTE_RATE, "byte-rate")                                                           \
+  X(7, NO_POLICY, "no-policy") /* the link names a policy that is not there */           \
+  X(8, MALFORMED, "malformed") /* headers that end too early */
 
 enum nacelle_policy_reason {
 #define NACELLE_POLICY_NUMBER(number, name, word) NACELLE_POLICY_##name = number,
@@ -37,7 +37,7 @@ struct nacelle_policy_limit {
 // A row of `policies`, by number. Twice each: what is enforced, and what is tried.
 struct nacelle_policy {
   __u32 generation;
-  __u32 table[2];  // 0: there is none, and nothing is denied
+  __u32 table[2];   // 0: there is none, and nothing is denied
   __u8 deny[2][2];  // by default; then by direction
   __u8 has_limits[2];
   __u8 unused[2];

@@ -14,6 +14,7 @@
 #include "codec/json_fields.h"
 #include "engine/container_state.h"
 #include "engine/engine.h"
+#include "engine/moment.h"
 #include "image/disk.h"
 #include "ring/blocking.h"
 #include "ring/ops.h"
@@ -25,6 +26,7 @@ namespace {
 
 constexpr const char* directory_name = "policies";
 constexpr const char* numbers_name = "numbers";
+constexpr int64_t ns_per_s = 1'000'000'000;
 constexpr ring::Duration load_pause = std::chrono::milliseconds(20);
 constexpr int load_turns_max = 500;
 // How often the kernel hears that verdicts are still wanted.
@@ -112,13 +114,20 @@ Result<> Policies::read_records() {
     }
     policies_.insert_or_assign(owner, *std::move(policy));
   }
-  const auto text = sys::read_file_at(directory_.get(), numbers_name, record_bytes_max);
-  if (!text) {
-    if (text.error().error_number() == ENOENT) return {};
-    return std::unexpected(text.error());
-  }
+  follow_names();
+  const Result<> read = read_numbers();
+  if (read || read.error().error_number() == ENOENT) return {};
+  // Links may still have numbers that it knew: those that are given from here on are others.
+  engine_.warnings.push_back(cat("numbers of policies: ", read.error().message()));
+  compiled_.clear();
+  next_number_ = static_cast<uint32_t>(now_ns() / ns_per_s);
+  return {};
+}
+
+Result<> Policies::read_numbers() {
+  const std::string text = TRY(sys::read_file_at(directory_.get(), numbers_name, record_bytes_max));
   Numbers numbers;
-  const auto document = TRY(codec::json::Document::parse(*text));
+  const auto document = TRY(codec::json::Document::parse(text));
   TRY(codec::json::read_fields(document.root(), numbers));
   next_number_ = std::max<uint32_t>(numbers.next, 1);
   for (const NumberRecord& each : numbers.all) {
@@ -126,7 +135,6 @@ Result<> Policies::read_records() {
     compiled.number = each.number;
     compiled.counts_anew = false;
   }
-  follow_names();
   return {};
 }
 

@@ -121,6 +121,7 @@ class Policies {
 
   explicit Policies(Engine& engine);
   Result<> read_records();
+  Result<> read_numbers();
   Result<> save_numbers();
   std::string record_of(const PolicyOwner& owner) const;
   Pair pair_for(const std::string& network, const std::string& container) const;
