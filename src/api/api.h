@@ -17,5 +17,8 @@ inline constexpr const char* min_api_version = "1.24";
 http::Headers common_headers();
 // The handler of all requests. The Engine must outlive the server.
 http::Handler make_handler(engine::Engine& engine);
+// GET /metrics and nothing else, for a server that anybody may ask; few at a time.
+http::Handler make_metrics_handler(engine::Engine& engine);
+http::ServerLimits metrics_limits();
 
 }  // namespace nacelle::api

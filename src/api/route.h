@@ -51,6 +51,7 @@ std::vector<Route> policy_routes();
 std::vector<Route> system_routes();
 std::vector<Route> swarm_routes();
 std::vector<Route> build_routes();
+std::vector<Route> metrics_routes();
 
 // All of them, ready to be asked.
 class Table {

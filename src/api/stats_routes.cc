@@ -2,7 +2,6 @@
 #include <string>
 #include <utility>
 
-#include "api/container_json.h"
 #include "api/container_streams.h"
 #include "api/stats_json.h"
 #include "nacelle/loop.h"
@@ -11,19 +10,13 @@ namespace nacelle::api {
 namespace {
 
 using engine::Sample;
+using Watcher = engine::Stats::Watcher;
 
 constexpr auto sample_interval = std::chrono::seconds(1);
 
-// Empty for one that does not run, or has just ended.
-ring::Task<Sample> take_sample(Call& call, std::string id) {
-  const engine::Container* container = co_await call.engine.containers->find(std::move(id));
-  if (!counts_as_running(container->state.phase)) co_return Sample();
-  Result<Sample> sample = call.engine.stats->sample(*container);
-  co_return sample ? *std::move(sample) : Sample();
-}
-
-ring::Task<std::string> next_line(Call& call, const std::string& id, Sample& before) {
-  Sample now = co_await take_sample(call, id);
+ring::Task<std::string> next_line(Call& call, Watcher& watcher, const std::string& id,
+                                  Sample& before) {
+  Sample now = co_await watcher.sample(id);
   const engine::Container* container = co_await call.engine.containers->find(id);
   std::string line = stats_json("/" + container->name, id, now, before);
   line += '\n';
@@ -32,24 +25,24 @@ ring::Task<std::string> next_line(Call& call, const std::string& id, Sample& bef
 }
 
 ring::Task<> send_samples(Call& call, std::string id) {
-  Sample before = co_await take_sample(call, id);
-  auto next = call.engine.loop.now();
+  Watcher watcher(*call.engine.stats);
+  Sample before = co_await watcher.sample(id);
   for (;;) {
-    next += sample_interval;
-    co_await ring::sleep_for(call.engine.loop, next - call.engine.loop.now());
+    co_await ring::sleep_for(call.engine.loop, watcher.next_tick() - call.engine.loop.now());
     // A container that was removed is the end of the stream.
-    const auto line = co_await as_result(next_line(call, id, before));
+    const auto line = co_await as_result(next_line(call, watcher, id, before));
     if (!line && line.error().kind() == Kind::NotFound) co_return;
     co_await call.http.write(co_await Result<std::string>(line));
   }
 }
 
 ring::Task<> send_one(Call& call, std::string id, bool with_before) {
+  Watcher watcher(*call.engine.stats);
   Sample before;
-  if (with_before) before = co_await take_sample(call, id);
+  if (with_before) before = co_await watcher.sample(id);
   // Of a container that does not run there is nothing to wait for.
   if (before.time_ns != 0) co_await ring::sleep_for(call.engine.loop, sample_interval);
-  std::string line = co_await next_line(call, id, before);
+  std::string line = co_await next_line(call, watcher, id, before);
   line.pop_back();
   co_await reply_json(call, 200, line);
 }

@@ -267,6 +267,28 @@ ring::Task<ListRequest::Reply> Server::perform(ListRequest, Exchange&) {
   co_return reply;
 }
 
+ring::Task<StatusRequest::Reply> Server::perform(StatusRequest, Exchange&) {
+  StatusRequest::Reply reply;
+  const ring::LoopStats stats = loop_.stats();
+  reply.core_pid = ::getpid();
+  reply.version = NACELLE_VERSION;
+  reply.turns = stats.turns;
+  reply.stalls = stats.stalls;
+  reply.longest_turn_us = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(stats.longest_turn).count());
+  for (const auto& [key, process] : processes_) {
+    if (process->is_running()) {
+      ++(process->record.exec.empty() ? reply.containers : reply.execs);
+    } else if (process->stage != Process::Stage::Starting) {
+      ++reply.ended;
+    }
+  }
+  reply.pool_ready = pool_->ready();
+  reply.pool_backlog = pool_->backlog();
+  reply.log_worker_error = logs_->error();
+  co_return reply;
+}
+
 ring::Task<Nothing> Server::perform(ShutdownRequest, Exchange& exchange) {
   for (const auto& [key, process] : processes_) {
     if (process->stage == Process::Stage::Starting || process->is_running()) {

@@ -363,6 +363,28 @@ struct NamesRequest {
   using Reply = Nothing;
 };
 
+// How core is, without its list.
+struct StatusRequest {
+  static constexpr uint8_t code = 30;
+  template <class Visit>
+  void fields(Visit&) {}
+  struct Reply {
+    int32_t core_pid = 0;
+    std::string version;
+    // Since it began, or was executed in place.
+    uint64_t turns = 0, stalls = 0, longest_turn_us = 0;
+    uint64_t containers = 0, execs = 0;  // that run
+    uint64_t ended = 0;                  // and not yet forgotten
+    uint64_t pool_ready = 0, pool_backlog = 0;
+    std::string log_worker_error;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(core_pid, version, turns, stalls, longest_turn_us, containers, execs, ended, pool_ready,
+            pool_backlog, log_worker_error);
+    }
+  };
+};
+
 // Events, core -> engine. ------------------------------------------------------------------------
 
 // A process was killed for want of memory; always before its Exited.

@@ -297,6 +297,7 @@ ring::Task<std::string> Server::dispatch(uint8_t code, std::string payload, Exch
     case ConnectRequest::code: return answer<ConnectRequest>(std::move(payload), exchange);
     case DisconnectRequest::code: return answer<DisconnectRequest>(std::move(payload), exchange);
     case NamesRequest::code: return answer<NamesRequest>(std::move(payload), exchange);
+    case StatusRequest::code: return answer<StatusRequest>(std::move(payload), exchange);
     case ShutdownRequest::code: return answer<ShutdownRequest>(std::move(payload), exchange);
     default: break;
   }

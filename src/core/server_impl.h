@@ -153,6 +153,7 @@ class Server {
   ring::Task<Nothing> perform(DisconnectRequest request, Exchange& exchange);
   Result<std::shared_ptr<Process>> find_connectable(const std::string& id) const;
   ring::Task<ListRequest::Reply> perform(ListRequest request, Exchange& exchange);
+  ring::Task<StatusRequest::Reply> perform(StatusRequest request, Exchange& exchange);
   ring::Task<Nothing> perform(ShutdownRequest request, Exchange& exchange);
   void end_input(Process& process);
 

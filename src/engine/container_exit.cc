@@ -44,6 +44,7 @@ void Containers::State::oom(const core::OomEvent& event) {
   const EntryRef entry = entry_of(event.id);
   if (!entry) return;
   entry->container.state.oom_killed = true;
+  ++counts.oom_kills;
   publish(*entry, "oom");
 }
 
@@ -54,12 +55,14 @@ void Containers::State::exit_of(const EntryRef& entry, const core::ExitedEvent& 
   const int64_t ended_ns = event.ended_ns > 0 ? event.ended_ns : now_ns();
   const int64_t ran_ns =
       std::max<int64_t>(0, ended_ns - (entry->started_ns > 0 ? entry->started_ns : ended_ns));
+  ++counts.exits;
   stop_health(*entry);
   for (const auto& follower : std::exchange(entry->followers, {})) {
     if (const auto reader = follower.lock()) reader->writer_is_done();
   }
   if (event.oom_killed && !state.oom_killed) {
     state.oom_killed = true;
+    ++counts.oom_kills;
     publish(*entry, "oom");
   }
   state.exit_code = exit_code_of(event.wait_status, event.status_known);
@@ -127,6 +130,7 @@ ring::Task<> Containers::State::after_exit(EntryRef entry, uint64_t run, bool re
   if (container.state.phase != Phase::Restarting) co_return;
   ++entry->run;
   ++entry->container.restart_count;
+  ++counts.restarts;
   co_await launch_or_note(entry, nullptr);
 }
 

@@ -138,6 +138,7 @@ ring::Task<> Containers::State::launch_or_note(EntryRef entry, std::shared_ptr<S
 }
 
 void Containers::State::start_failed(const EntryRef& entry, const Error& error) {
+  ++counts.start_failures;
   leave_networks(*entry);
   entry->left_mount = janitor.end_mount(std::move(entry->mount));
   entry->compiled = nullptr;
@@ -284,6 +285,7 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
     if (trace) trace->push_back({phase, sys::monotonic_ns()});
   };
   while (entry->core_has_it) co_await entry->forgotten.wait();
+  const uint64_t launch_ns = sys::monotonic_ns();
   Container& container = entry->container;
   if (!container.host.network_mode.starts_with(container_prefix)) {
     // Fine.
@@ -347,6 +349,7 @@ ring::Task<> Containers::State::launch(EntryRef entry, std::shared_ptr<StartTrac
   entry->started_ns = begun_ns;
   started(entry, *reply);
   reached("reply");
+  counts.add_start((sys::monotonic_ns() - launch_ns) / 1000);
   entry->start_over.notify_all();
   if (entry->early_exit) exit_of(entry, *std::exchange(entry->early_exit, std::nullopt));
   if (container.ports.empty()) co_return;

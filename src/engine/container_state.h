@@ -151,6 +151,7 @@ struct Containers::State {
   std::map<std::string, ExecRef, std::less<>> execs;
   uint64_t execs_made = 0;
   std::deque<EntryRef> graveyard;  // removed a moment ago: others may still look at them
+  ContainerCounts counts;
   bool recovered = false, loaded = false;
   ring::Notice progress;          // of the two above
   std::deque<EntryRef> compiled;  // who has a plan ready, oldest first

@@ -68,6 +68,17 @@ std::vector<Container*> Containers::all() {
   return all;
 }
 
+const ContainerCounts& Containers::counts() const { return state_->counts; }
+uint64_t Containers::removals_waiting() const { return state_->set_aside.size(); }
+
+void ContainerCounts::add_start(uint64_t microseconds) {
+  ++starts;
+  start_us += microseconds;
+  for (size_t at = 0; at < std::size(start_bounds_us); ++at) {
+    if (microseconds <= start_bounds_us[at]) ++starts_within[at];
+  }
+}
+
 ring::Task<Created> Containers::create(CreateRequest request) {
   return state_->create(std::move(request));
 }

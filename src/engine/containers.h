@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -90,6 +91,19 @@ struct UpdateRequest {
   std::optional<RestartPolicy> restart_policy;
 };
 
+// Since this engine began.
+struct ContainerCounts {
+  uint64_t starts = 0, start_failures = 0, exits = 0, restarts = 0, oom_kills = 0;
+  // How long starts took, from the request's turn to the reply; how many took no longer than
+  // start_bounds_us[i].
+  static constexpr uint64_t start_bounds_us[] = {500,    1'000,   2'500,   5'000,    10'000,
+                                                 25'000, 100'000, 500'000, 2'500'000};
+  uint64_t starts_within[std::size(start_bounds_us)] = {};
+  uint64_t start_us = 0;  // the sum
+
+  void add_start(uint64_t microseconds);
+};
+
 class Containers {
  public:
   static Result<std::unique_ptr<Containers>> open(Engine& engine);
@@ -105,6 +119,8 @@ class Containers {
   // By id, name, "/name" or the beginning of an id, in Docker's order.
   ring::Task<Container*> find(std::string text);
   std::vector<Container*> all();
+  const ContainerCounts& counts() const;
+  uint64_t removals_waiting() const;  // directories set aside that nobody deletes yet
 
   ring::Task<Created> create(CreateRequest request);
   // `trace`: filled, if it is there. It is shared since a start goes on without who asked for it.

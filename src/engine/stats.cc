@@ -1,148 +1,47 @@
 #include "engine/stats.h"
 
+#include <algorithm>
 #include <chrono>
-#include <string_view>
 #include <utility>
 
 #include "base/text.h"
+#include "engine/container_state.h"
+#include "engine/engine.h"
 #include "engine/moment.h"
-#include "sys/file.h"
+#include "engine/stats_read.h"
+#include "ring/blocking.h"
+#include "ring/notice.h"
 
 namespace nacelle::engine {
 namespace {
 
-constexpr size_t control_file_bytes_max = 64u << 10;
-constexpr size_t proc_file_bytes_max = 1u << 20;  // /proc/stat has a line per processor
-constexpr uint64_t ns_per_tick = 10'000'000;      // USER_HZ is 100 on every architecture of ours
-
-// What is not there, and what cannot be read, is absent.
-std::optional<std::string> read_text(int directory, const char* path, size_t bytes_max) {
-  Result<std::string> text = sys::read_file_at(directory, path, bytes_max);
-  if (!text) return {};
-  return *std::move(text);
+SampleSource source_of(const Container& container) {
+  return {container.cgroup, container.state.pid, container.host.network_mode == "host"};
 }
 
-std::string_view take_word(std::string_view& rest) {
-  while (rest.starts_with(' ') || rest.starts_with('\t')) rest.remove_prefix(1);
-  const size_t end = std::min(rest.find_first_of(" \t"), rest.size());
-  const std::string_view word = rest.substr(0, end);
-  rest.remove_prefix(end);
-  return word;
-}
-
-std::optional<uint64_t> one_number(const std::optional<std::string>& text) {
-  if (!text) return {};
-  std::string_view rest = *text;
-  return parse_number<uint64_t>(take_until(rest, '\n'));
-}
-
-// A limit: "max" is as much as there can be.
-std::optional<uint64_t> limit(const std::optional<std::string>& text, uint64_t without) {
-  if (text && text->starts_with("max")) return without;
-  return one_number(text);
-}
-
-void read_cpu(std::string_view text, Sample& sample) {
-  constexpr uint64_t ns_per_us = 1000;
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    const std::string_view name = take_word(line);
-    const auto value = parse_number<uint64_t>(take_word(line));
-    if (!value) continue;
-    if (name == "usage_usec") sample.cpu_total = *value * ns_per_us;
-    if (name == "user_usec") sample.cpu_user = *value * ns_per_us;
-    if (name == "system_usec") sample.cpu_kernel = *value * ns_per_us;
-    if (name == "nr_periods") sample.periods = value;
-    if (name == "nr_throttled") sample.throttled_periods = value;
-    if (name == "throttled_usec") sample.throttled_ns = *value * ns_per_us;
-  }
-}
-
-void read_memory_stat(std::string_view text, Sample& sample) {
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    const std::string_view name = take_word(line);
-    const auto value = parse_number<uint64_t>(take_word(line));
-    if (value) sample.memory_stat.emplace_hint(sample.memory_stat.end(), name, *value);
-  }
-}
-
-// "8:16 rbytes=1459200 wbytes=314773504 rios=192 wios=353 dbytes=0 dios=0"
-std::vector<BlockIoEntry> read_io(std::string_view text) {
-  std::vector<BlockIoEntry> entries;
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    std::string_view device = take_word(line);
-    const auto major = parse_number<uint64_t>(take_until(device, ':'));
-    const auto minor = parse_number<uint64_t>(device);
-    if (!major || !minor) continue;
-    for (std::string_view word = take_word(line); !word.empty(); word = take_word(line)) {
-      const std::string_view name = take_until(word, '=');
-      const auto value = parse_number<uint64_t>(word);
-      if (!value || (name != "rbytes" && name != "wbytes")) continue;
-      entries.push_back({*major, *minor, name == "rbytes" ? "read" : "write", *value});
-    }
-  }
-  return entries;
-}
-
-// Without `lo`, as Docker, which knows only of interfaces it made.
-std::map<std::string, NetworkCounters> read_networks(std::string_view text) {
-  std::map<std::string, NetworkCounters> networks;
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    const size_t colon = line.find(':');
-    if (colon == std::string_view::npos) continue;  // the two lines of headings
-    std::string_view head = line.substr(0, colon);
-    const std::string_view name = take_word(head);
-    if (name == "lo") continue;
-    line.remove_prefix(colon + 1);
-    uint64_t columns[12] = {};
-    for (uint64_t& column : columns) {
-      column = parse_number<uint64_t>(take_word(line)).value_or(0);
-    }
-    networks.emplace(name, NetworkCounters{.rx_bytes = columns[0],
-                                           .rx_packets = columns[1],
-                                           .rx_errors = columns[2],
-                                           .rx_dropped = columns[3],
-                                           .tx_bytes = columns[8],
-                                           .tx_packets = columns[9],
-                                           .tx_errors = columns[10],
-                                           .tx_dropped = columns[11]});
-  }
-  return networks;
-}
-
-// The host's.
-struct HostUse {
-  uint64_t cpu_ns = 0;
-  uint32_t processors = 0;
-  uint64_t memory_bytes = 0;
+// What a thread works on.
+struct Reading {
+  std::shared_ptr<Pass> pass = std::make_shared<Pass>();
+  std::vector<SampleSource> sources;  // of each in the pass
+  uint64_t memory_bytes = 0;          // the host's, where it is known
 };
 
-void read_proc_stat(std::string_view text, HostUse& host) {
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    const std::string_view name = take_word(line);
-    if (!name.starts_with("cpu")) return;
-    if (name != "cpu") {
-      ++host.processors;
-      continue;
-    }
-    // user nice system idle iowait irq softirq; what follows is contained in these.
-    uint64_t ticks = 0;
-    for (int i = 0; i < 7; ++i) ticks += parse_number<uint64_t>(take_word(line)).value_or(0);
-    host.cpu_ns = ticks * ns_per_tick;
+Result<> read_all(Reading& reading) {
+  Pass& pass = *reading.pass;
+  const auto begun = std::chrono::steady_clock::now();
+  pass.time_ns = now_ns();
+  const HostUse host = read_host_use(reading.memory_bytes);
+  reading.memory_bytes = host.memory_bytes;
+  size_t kept = 0;
+  for (size_t at = 0; at < pass.containers.size(); ++at) {
+    Result<Sample> sample = read_sample(reading.sources[at], host, Depth::Everything);
+    if (!sample) continue;  // it has ended meanwhile
+    if (kept != at) pass.containers[kept] = std::move(pass.containers[at]);
+    pass.containers[kept++].sample = *std::move(sample);
   }
-}
-
-uint64_t memory_total(std::string_view text) {
-  while (!text.empty()) {
-    std::string_view line = take_until(text, '\n');
-    if (take_word(line) != "MemTotal:") continue;
-    return parse_number<uint64_t>(take_word(line)).value_or(0) * 1024;
-  }
-  return 0;
+  pass.containers.resize(kept);
+  pass.took = std::chrono::steady_clock::now() - begun;
+  return {};
 }
 
 }  // namespace
@@ -150,61 +49,108 @@ uint64_t memory_total(std::string_view text) {
 struct Stats::State {
   // Many watchers ask in the same moment: the host is read once for them.
   static constexpr int64_t host_age_ns_max = 20'000'000;
+  // More of them than this are served by passes.
+  static constexpr unsigned single_watchers_max = 4;
+
+  explicit State(Engine& engine_in) : engine(engine_in) {}
+
+  Engine& engine;
   HostUse host;
   int64_t host_read_ns = 0;
+  std::shared_ptr<const Pass> last;
+  ring::TimePoint last_at;
+  bool under_way = false;
+  uint64_t attempts = 0;  // that are over
+  bool failed = false;    // the last of them
+  ring::Notice over;
+  unsigned watchers = 0;
 
   const HostUse& host_at(int64_t now) {
     if (host_read_ns != 0 && now >= host_read_ns && now - host_read_ns < host_age_ns_max) {
       return host;
     }
-    HostUse fresh;
-    if (const auto text = read_text(sys::working_directory, "/proc/stat", proc_file_bytes_max)) {
-      read_proc_stat(*text, fresh);
-    }
-    fresh.memory_bytes = host.memory_bytes;
-    if (fresh.memory_bytes == 0) {
-      const auto text = read_text(sys::working_directory, "/proc/meminfo", control_file_bytes_max);
-      if (text) fresh.memory_bytes = memory_total(*text);
-    }
-    host = fresh;
+    host = read_host_use(host.memory_bytes);
     host_read_ns = now;
     return host;
   }
+  std::shared_ptr<const Pass> fresh_pass() const {
+    return last && engine.loop.now() - last_at < pass_age_max ? last : nullptr;
+  }
+  ring::Task<> make_pass();
 };
 
-Stats::Stats(Engine&) : state_(std::make_unique<State>()) {}
+ring::Task<> Stats::State::make_pass() {
+  const auto reading = std::make_shared<Reading>();
+  reading->memory_bytes = host.memory_bytes;
+  for (const Container* each : engine.containers->all()) {
+    if (!is_up(*each) || each->cgroup.empty()) continue;
+    Pass::One& one = reading->pass->containers.emplace_back();
+    one.id = each->id;
+    one.name = each->name;
+    one.image = each->config.image;
+    one.created = each->created;
+    one.started_at = each->state.started_at;
+    one.host_network = each->host.network_mode == "host";
+    one.joined_network = each->host.network_mode.starts_with("container:");
+    reading->sources.push_back(source_of(*each));
+  }
+  ring::BlockingCall call = [reading] { return read_all(*reading); };
+  const Result<> read = co_await ring::as_result(ring::run_blocking(engine.loop, std::move(call)));
+  if (read) {
+    host.memory_bytes = reading->memory_bytes;
+    last = reading->pass;
+    last_at = engine.loop.now();
+  }
+  failed = !read;
+  under_way = false;
+  ++attempts;
+  over.notify_all();
+  co_await read;
+}
+
+Stats::Stats(Engine& engine) : state_(std::make_unique<State>(engine)) {}
 Stats::~Stats() = default;
 
 Result<Sample> Stats::sample(const Container& container) {
   if (container.cgroup.empty()) {
     return fail(Kind::Conflict, cat("container ", container.id, " is not running"));
   }
-  const Fd group =
-      TRY(sys::open_at(sys::working_directory, container.cgroup.c_str(), O_PATH | O_DIRECTORY));
-  const auto read = [&](const char* name) {
-    return read_text(group.get(), name, control_file_bytes_max);
-  };
-  Sample sample;
-  sample.time_ns = now_ns();
-  const HostUse& host = state_->host_at(sample.time_ns);
-  sample.system_cpu = host.cpu_ns;
-  sample.online_cpus = host.processors;
-  if (const auto text = read("cpu.stat")) read_cpu(*text, sample);
-  sample.memory_usage = one_number(read("memory.current"));
-  if (sample.memory_usage) {
-    sample.memory_limit = limit(read("memory.max"), host.memory_bytes);
-    if (const auto text = read("memory.stat")) read_memory_stat(*text, sample);
+  return read_sample(source_of(container), state_->host_at(now_ns()), Depth::Docker);
+}
+
+ring::Task<std::shared_ptr<const Pass>> Stats::pass() {
+  State& state = *state_;
+  if (auto fresh = state.fresh_pass()) co_return fresh;
+  if (!std::exchange(state.under_way, true)) state.engine.background->start(state.make_pass());
+  const uint64_t before = state.attempts;
+  while (state.attempts == before) co_await state.over.wait();
+  if (state.failed) co_await fail(Kind::Internal, "reading what containers use has failed");
+  co_return state.last;
+}
+
+// Watchers ---------------------------------------------------------------------------------------
+
+Stats::Watcher::Watcher(Stats& stats) : stats_(stats) { ++stats_.state_->watchers; }
+Stats::Watcher::~Watcher() { --stats_.state_->watchers; }
+
+ring::TimePoint Stats::Watcher::next_tick() const {
+  using std::chrono::seconds;
+  constexpr ring::Duration too_near = std::chrono::milliseconds(500);
+  const ring::TimePoint soonest = stats_.state_->engine.loop.now() + too_near;
+  return std::chrono::ceil<seconds>(soonest);
+}
+
+ring::Task<Sample> Stats::Watcher::sample(std::string id) {
+  State& state = *stats_.state_;
+  if (state.watchers > State::single_watchers_max) {
+    const std::shared_ptr<const Pass> pass = co_await stats_.pass();
+    const auto found = std::ranges::lower_bound(pass->containers, id, {}, &Pass::One::id);
+    if (found != pass->containers.end() && found->id == id) co_return found->sample;
   }
-  sample.pids = one_number(read("pids.current"));
-  if (sample.pids) sample.pids_limit = limit(read("pids.max"), ~uint64_t{0});
-  if (const auto text = read("io.stat")) sample.io_bytes = read_io(*text);
-  if (container.state.pid > 0 && container.host.network_mode != "host") {
-    const std::string path = cat("/proc/", container.state.pid, "/net/dev");
-    if (const auto text = read_text(sys::working_directory, path.c_str(), proc_file_bytes_max)) {
-      sample.networks = read_networks(*text);
-    }
-  }
-  return sample;
+  const Container* container = co_await state.engine.containers->find(std::move(id));
+  if (!is_up(*container)) co_return Sample();
+  Result<Sample> sample = stats_.sample(*container);
+  co_return sample ? *std::move(sample) : Sample();
 }
 
 }  // namespace nacelle::engine

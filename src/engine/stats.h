@@ -24,6 +24,10 @@ struct BlockIoEntry {
   std::string op;  // "read" "write"
   uint64_t value = 0;
 };
+// How long some, or all, of its tasks have waited: microseconds.
+struct Pressure {
+  std::optional<uint64_t> some_us, full_us;
+};
 struct Sample {
   int64_t time_ns = 0;  // since 1970
   // nanoseconds
@@ -34,16 +38,55 @@ struct Sample {
   std::optional<uint64_t> memory_usage, memory_limit;
   std::map<std::string, uint64_t> memory_stat;
   std::optional<uint64_t> pids, pids_limit;
-  std::optional<std::vector<BlockIoEntry>> io_bytes;
+  std::optional<std::vector<BlockIoEntry>> io_bytes, io_operations;
   std::optional<std::map<std::string, NetworkCounters>> networks;  // by interface in the container
+
+  // Of a pass alone.
+  std::optional<uint64_t> memory_peak, swap_usage, memory_limit_hits, oom_kills;
+  std::optional<Pressure> cpu_pressure, memory_pressure, io_pressure;
+};
+
+// All that ran at one time. Values: it is read by threads.
+struct Pass {
+  struct One {
+    std::string id, name, image;
+    std::string created, started_at;  // RFC 3339
+    bool host_network = false;
+    bool joined_network = false;  // another container's: counted there
+    Sample sample;
+  };
+  int64_t time_ns = 0;  // since 1970
+  ring::Duration took{};
+  std::vector<One> containers;  // in the order of their ids
 };
 
 class Stats {
  public:
   explicit Stats(Engine& engine);
   ~Stats();
-  // Now.
+  // Now, on the loop: some 50 us.
   Result<Sample> sample(const Container& container);
+  // Everything of all that run, read on a thread. Who asks while a pass is under way, or within
+  // `pass_age_max` of the last one, shares it.
+  ring::Task<std::shared_ptr<const Pass>> pass();
+  static constexpr ring::Duration pass_age_max = std::chrono::milliseconds(50);
+
+  // Held by an answer that goes on. They wake at the same moments (next_tick), and where they are
+  // more than a few, one pass serves them all.
+  class Watcher {
+   public:
+    explicit Watcher(Stats& stats);
+    Watcher(const Watcher&) = delete;
+    Watcher& operator=(const Watcher&) = delete;
+    ~Watcher();
+    // Empty (time_ns 0) for one that does not run.
+    ring::Task<Sample> sample(std::string id);
+    // The next whole second of the loop's clock that is not too near to tell a rate.
+    ring::TimePoint next_tick() const;
+
+   private:
+    Stats& stats_;
+  };
 
   struct State;
 

@@ -570,6 +570,14 @@ Result<> Server::listen_tcp(const std::string& address, const TlsFiles& tls) {
   return {};
 }
 
+Result<> Server::listen_open_tcp(const std::string& address) {
+  auto listener = std::make_unique<State::Listener>();
+  listener->socket =
+      TRY(open_tcp_listener(address.starts_with(':') ? "127.0.0.1" + address : address));
+  state_->listeners.push_back(std::move(listener));
+  return {};
+}
+
 Result<> Server::listen_on(Fd socket) {
   int domain = 0;
   socklen_t length = sizeof domain;

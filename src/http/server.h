@@ -1,6 +1,6 @@
-// A small HTTP/1.1 server on the ring: unix sockets, TCP with mutual TLS only, sockets handed over
-// by systemd. A request is a coroutine; slow, half-open and vanished clients cost one connection's
-// bounded memory and a deadline, and hold nobody up.
+// A small HTTP/1.1 server on the ring: unix sockets, TCP (with mutual TLS, but for what may be read
+// by anybody), sockets handed over by systemd. A request is a coroutine; slow, half-open and
+// vanished clients cost one connection's bounded memory and a deadline, and hold nobody up.
 #pragma once
 
 #include <chrono>
@@ -91,6 +91,8 @@ class Server {
   Result<> listen_unix(const std::string& path, const std::string& group = {});
   // "127.0.0.1:2376". Without TLS files: Denied.
   Result<> listen_tcp(const std::string& address, const TlsFiles& tls);
+  // Without TLS: for a handler that tells nothing secret and changes nothing. ":9323" is loopback.
+  Result<> listen_open_tcp(const std::string& address);
   // A listening socket of systemd's (LISTEN_FDS).
   Result<> listen_on(Fd socket);
 

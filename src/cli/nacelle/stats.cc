@@ -1,6 +1,6 @@
-// stats. Samples are taken one by one over one connection, once a second; rates come from the
-// difference to the one before, so that a machine with many containers costs the engine no stream
-// for each.
+// stats. Samples are taken once a second, of all that run by one request (of those that were named,
+// and of an engine that does not know it, by one each); rates come from the difference to the one
+// before, so that a machine with many containers costs the engine no stream for each.
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "base/text.h"
 #include "cli/nacelle/containers.h"
@@ -114,6 +115,43 @@ Result<std::vector<std::string>> containers_of(Api& api, bool all) {
   return ids;
 }
 
+// Of all that run; nothing where the engine has no such page, as Docker's.
+Result<std::optional<std::vector<Sample>>> all_at_once(Api& api) {
+  const Result<Datum> found = api.get(Target("/containers/stats"));
+  if (!found && found.error().kind() == Kind::NotFound) return std::nullopt;
+  const Datum all = TRY(Result<Datum>(found));
+  std::vector<Sample> samples;
+  for (const Datum& each : all.items()) samples.push_back(sample_of(each));
+  return samples;
+}
+
+Result<std::vector<Sample>> one_by_one(Api& api, const std::vector<std::string>& names,
+                                       bool all_must_be_there) {
+  std::vector<Sample> samples;
+  for (const std::string& name : names) {
+    const Result<Datum> stats =
+        api.get(Target("/containers/", name, "/stats").with("stream", "0").with("one-shot", "1"));
+    if (stats) {
+      samples.push_back(sample_of(*stats));
+      continue;
+    }
+    // One that went away between the list and the question is not missed.
+    if (!all_must_be_there && stats.error().kind() == Kind::NotFound) continue;
+    return std::unexpected(stats.error());
+  }
+  return samples;
+}
+
+Result<std::vector<Sample>> take_samples(Api& api, const std::vector<std::string>& names,
+                                         bool all) {
+  if (!names.empty()) return one_by_one(api, names, true);
+  if (!all) {
+    auto running = TRY(all_at_once(api));
+    if (running) return *std::move(running);
+  }
+  return one_by_one(api, TRY(containers_of(api, all)), false);
+}
+
 }  // namespace
 
 Result<int> run_stats(Session& session, const Arguments& arguments) {
@@ -131,19 +169,9 @@ Result<int> run_stats(Session& session, const Arguments& arguments) {
   std::map<std::string, Sample> before;
   const bool in_place = !once && is_terminal(STDOUT_FILENO) && format != "json";
   for (bool first = true;; first = false) {
-    const std::vector<std::string> names =
-        parsed.operands.empty() ? TRY(containers_of(*api, all)) : parsed.operands;
     std::map<std::string, Sample> samples;
     std::vector<Datum> rows;
-    for (const std::string& name : names) {
-      const Result<Datum> stats = api->get(
-          Target("/containers/", name, "/stats").with("stream", "0").with("one-shot", "1"));
-      if (!stats) {
-        // One that went away between the list and the question is not missed.
-        if (parsed.operands.empty() && stats.error().kind() == Kind::NotFound) continue;
-        return std::unexpected(stats.error());
-      }
-      Sample sample = sample_of(*stats);
+    for (Sample& sample : TRY(take_samples(*api, parsed.operands, all))) {
       const auto known = before.find(sample.id);
       rows.push_back(row_of(sample, known == before.end() ? nullptr : &known->second, no_trunc));
       samples[sample.id] = std::move(sample);

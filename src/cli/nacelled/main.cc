@@ -227,11 +227,19 @@ Task<> serve(Loop& loop, const Settings& settings, const std::vector<std::string
       co_await engine::open_engine(loop, std::move(opened));
   for (const std::string& warning : engine->warnings) say(LogLevel::Warn, warning);
   http::Server server(loop, api::make_handler(*engine), api::common_headers());
+  http::Server metrics(loop, api::make_metrics_handler(*engine), {}, api::metrics_limits());
   Result<> listening = listen(server, settings);
+  if (listening && !settings.metrics_addr.empty()) {
+    listening = metrics.listen_open_tcp(settings.metrics_addr);
+  }
   Ending ending;
   if (listening) {
     ring::Scope background(loop, [](const Error& error) { say(LogLevel::Error, error.message()); });
     background.start(server.serve(grace));
+    if (!settings.metrics_addr.empty()) {
+      background.start(metrics.serve(grace));
+      say(LogLevel::Info, cat("metrics at http://", settings.metrics_addr, "/metrics"));
+    }
     background.start(watch_signals(loop, signals, said, *engine, ending));
     if (settings.idle_exit_s > 0) {
       background.start(watch_idleness(loop, *engine, server,

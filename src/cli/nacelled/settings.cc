@@ -49,6 +49,9 @@ const std::vector<Setting>& all_settings() {
        "how containers' output is kept: json-file, local, none"},
       {"log-level", 'l', "log-level", &Settings::log_level, "LEVEL", "debug, info, warn, error"},
       {"log-opt", 0, "log-opts", &Settings::log_opts, "KEY=VALUE", "options of the log driver"},
+      {"metrics-addr", 0, "metrics-addr", &Settings::metrics_addr, "ADDRESS:PORT",
+       "serve GET /metrics for Prometheus, and nothing else, to whoever asks here; :PORT is "
+       "loopback"},
       {"pidfile", 'p', "pidfile", &Settings::pidfile, "FILE", "where to write our process id"},
       {"registry-mirror", 0, "registry-mirrors", &Settings::registry_mirrors, "URL",
        "mirrors of docker.io"},
@@ -189,6 +192,12 @@ Result<> check(const Settings& settings) {
   constexpr std::string_view levels[] = {"debug", "info", "warn", "error"};
   if (!contains(levels, settings.log_level)) {
     return fail(Kind::Invalid, cat("log-level: '", settings.log_level, "': not a level"));
+  }
+  if (const std::string& address = settings.metrics_addr; !address.empty()) {
+    const size_t colon = address.rfind(':');
+    if (colon == std::string::npos || !parse_number<uint16_t>(address.substr(colon + 1))) {
+      return fail(Kind::Invalid, cat("metrics-addr: '", address, "': must be ADDRESS:PORT"));
+    }
   }
   TRY(read_pairs(settings.labels, "label"));
   TRY(read_pairs(settings.log_opts, "log-opt"));

@@ -22,7 +22,7 @@ struct Settings {
   std::string config_file;  // that was read; empty: there is none
   std::string pidfile, log_level = "info", group, bip, cgroup_parent = "nacelle";
   std::vector<std::string> labels, insecure_registries, registry_mirrors, log_opts;
-  std::string log_driver, default_shm_size;
+  std::string log_driver, default_shm_size, metrics_addr;
   std::optional<int64_t> shm_bytes;  // default_shm_size, read
   bool tls = false, tlsverify = false;
   std::string tlscacert, tlscert, tlskey;

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "engine/engine.h"
+#include "engine/stats_read.h"
 #include "sys/file.h"
 
 namespace nacelle::engine {
@@ -67,9 +68,32 @@ TEST_F(StatsTest, reads_what_the_kernel_wrote) {
   EXPECT_EQ(sample->io_bytes->at(1).minor, 16u);
   EXPECT_EQ(sample->io_bytes->at(1).value, 314773504u);
   EXPECT_EQ(sample->io_bytes->at(2).major, 254u);
+  ASSERT_EQ(sample->io_operations->size(), 2u);
+  EXPECT_EQ(sample->io_operations->at(0).value, 192u);
   EXPECT_GT(sample->time_ns, 0);
   EXPECT_GT(sample->system_cpu, 0u);
   EXPECT_EQ(sample->online_cpus, static_cast<uint32_t>(::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+TEST_F(StatsTest, a_pass_reads_more) {
+  put("memory.current", "4096\n");
+  put("memory.peak", "9000\n");
+  put("memory.swap.current", "12\n");
+  put("memory.events", "low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\noom_group_kill 0\n");
+  put("cpu.pressure",
+      "some avg10=0.00 avg60=1.00 avg300=0.00 total=1234\n"
+      "full avg10=0.00 avg60=0.00 avg300=0.00 total=56\n");
+  put("memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=x\n");
+  const auto sample = read_sample({container_.cgroup}, {}, Depth::Everything);
+  ASSERT_TRUE(sample);
+  EXPECT_EQ(sample->memory_peak, 9000u);
+  EXPECT_EQ(sample->swap_usage, 12u);
+  EXPECT_EQ(sample->memory_limit_hits, 5u);
+  EXPECT_EQ(sample->oom_kills, 1u);
+  ASSERT_TRUE(sample->cpu_pressure);
+  EXPECT_EQ(sample->cpu_pressure->some_us, 1234u);
+  EXPECT_EQ(sample->cpu_pressure->full_us, 56u);
+  EXPECT_FALSE(sample->memory_pressure || sample->io_pressure);
 }
 
 TEST_F(StatsTest, no_limit_is_what_there_is) {

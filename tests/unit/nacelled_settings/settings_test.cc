@@ -55,6 +55,15 @@ TEST_F(SettingsTest, FlagsComeInAllTheirForms) {
   EXPECT_EQ(labels->at("c"), "d=e");
 }
 
+TEST_F(SettingsTest, MetricsHaveAnAddressAndAPort) {
+  const auto settings = read({"--metrics-addr", ":9323"});
+  ASSERT_TRUE(settings.has_value()) << settings.error().message();
+  EXPECT_EQ(settings->metrics_addr, ":9323");
+  for (const char* wrong : {"9323", "127.0.0.1", "127.0.0.1:", "[::1]:99999", "a:b"}) {
+    expect_refused({"--metrics-addr", wrong}, "must be ADDRESS:PORT");
+  }
+}
+
 TEST_F(SettingsTest, TheFileSaysTheSameInItsOwnWords) {
   write(R"({"hosts":["unix:///f"],"log-level":"warn","labels":["a=b"],"tlsverify":false,
             "log-opts":{"max-size":"10m"},"registry-mirrors":["https://m"],"bip":"10.0.0.1/24"})");
