@@ -1,5 +1,8 @@
 // What is asked of all containers at once: GET /metrics in Prometheus' text format, and
-// GET /containers/stats, which is ours: Docker's stats of each that runs, in one array.
+// what is ours: GET /containers/stats, Docker's stats of each that runs, in one array, and
+// GET /containers/{id}/traffic.
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -10,6 +13,8 @@
 #include "api/metrics_text.h"
 #include "api/route.h"
 #include "api/stats_json.h"
+#include "base/text.h"
+#include "codec/json_writer.h"
 #include "ring/blocking.h"
 
 namespace nacelle::api {
@@ -92,6 +97,46 @@ ring::Task<> all_stats(Call& call) {
   co_await call.http.end();
 }
 
+std::string_view protocol_name(uint8_t number, std::string& spare) {
+  switch (number) {
+    case IPPROTO_TCP: return "tcp";
+    case IPPROTO_UDP: return "udp";
+    case IPPROTO_ICMP: return "icmp";
+    case IPPROTO_ICMPV6: return "icmpv6";
+    default: return spare = cat(number);
+  }
+}
+
+void write_peer(codec::json::Writer& json, const bpf::Groups::Peer& peer) {
+  const auto& [key, counted] = peer;
+  std::string spare;
+  json.begin_object().member("address", bpf::address_text(key.peer));
+  json.member("port", ntohs(key.port)).member("protocol", protocol_name(key.protocol, spare));
+  json.member("role", key.is_server != 0 ? "server" : "client");
+  json.member("sent_bytes", counted.sent_bytes).member("sent_packets", counted.sent_packets);
+  json.member("received_bytes", counted.received_bytes);
+  json.member("received_packets", counted.received_packets).end_object();
+}
+
+// Ours: with whom a running container has spoken. Layer 3, without loopback.
+ring::Task<> traffic(Call& call) {
+  const engine::Container* container = co_await call.engine.containers->find(call.variables[0]);
+  const auto found = co_await call.engine.stats->conversations(*container);
+  const nacelle_group_counters& total = found.total;
+  codec::json::Writer json;
+  json.begin_object().member("layer", 3);
+  json.member("sent_bytes", total.sent_bytes).member("sent_packets", total.sent_packets);
+  json.member("received_bytes", total.received_bytes);
+  json.member("received_packets", total.received_packets);
+  json.member("connections_opened", total.connections_out);
+  json.member("connections_accepted", total.connections_in);
+  json.member("tcp_retransmits", total.retransmits);
+  json.member("peers_max", static_cast<int>(NACELLE_PEERS_MAX)).key("peers").begin_array();
+  for (const bpf::Groups::Peer& peer : found.peers) write_peer(json, peer);
+  json.end_array().end_object();
+  co_await reply_json(call, 200, std::move(json).take());
+}
+
 ring::Task<> serve_metrics(engine::Engine& engine, http::Exchange& http) {
   const http::RequestHead& head = http.request();
   if (head.path != "/metrics") {
@@ -109,7 +154,9 @@ ring::Task<> serve_metrics(engine::Engine& engine, http::Exchange& http) {
 }  // namespace
 
 std::vector<Route> metrics_routes() {
-  return {{"GET", "/metrics", metrics}, {"GET", "/containers/stats", all_stats}};
+  return {{"GET", "/metrics", metrics},
+          {"GET", "/containers/stats", all_stats},
+          {"GET", "/containers/{id}/traffic", traffic}};
 }
 
 http::Handler make_metrics_handler(engine::Engine& engine) {

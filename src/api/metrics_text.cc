@@ -196,6 +196,41 @@ constexpr Network network_families[] = {
      &NetworkCounters::tx_dropped},
 };
 
+// Of its cgroup's sockets, by programs of ours: names of our own, since what they count is not what
+// interfaces do.
+struct TrafficFamily {
+  std::string_view name, type, help;
+  __u64 nacelle_group_counters::* counter;
+  uint64_t per_unit = 1;
+};
+constexpr TrafficFamily traffic_families[] = {
+    {"nacelle_container_sent_bytes_total", "counter",
+     "Bytes sent by its sockets on any network, the host's too: IP packets with their headers "
+     "(layer 3), as they go onto the wire; without loopback.",
+     &nacelle_group_counters::sent_bytes},
+    {"nacelle_container_sent_packets_total", "counter", "IP packets sent by its sockets.",
+     &nacelle_group_counters::sent_packets},
+    {"nacelle_container_received_bytes_total", "counter",
+     "Bytes received by its sockets on any network, the host's too: IP packets with their headers "
+     "(layer 3); without loopback.",
+     &nacelle_group_counters::received_bytes},
+    {"nacelle_container_received_packets_total", "counter", "IP packets received by its sockets.",
+     &nacelle_group_counters::received_packets},
+    {"nacelle_container_connections_opened_total", "counter",
+     "TCP connections it has established, loopback's too.",
+     &nacelle_group_counters::connections_out},
+    {"nacelle_container_connections_accepted_total", "counter",
+     "TCP connections that were established with it, loopback's too.",
+     &nacelle_group_counters::connections_in},
+    {"nacelle_container_tcp_retransmits_total", "counter", "TCP segments it has sent again.",
+     &nacelle_group_counters::retransmits},
+    {"nacelle_container_tcp_rtt_seconds_total", "counter",
+     "Smoothed round trip times of its TCP connections, added up at each measurement.",
+     &nacelle_group_counters::rtt_us_sum, us_per_s},
+    {"nacelle_container_tcp_rtt_samples_total", "counter", "How many measurements that are.",
+     &nacelle_group_counters::rtt_samples},
+};
+
 // The families of containers, with the labels of each container made once.
 class ContainerMetrics {
  public:
@@ -213,6 +248,7 @@ class ContainerMetrics {
     for (const Scalar& scalar : scalars) write(scalar);
     for (const Io& io : io_families) write(io);
     for (const Network& network : network_families) write(network);
+    for (const TrafficFamily& family : traffic_families) write(family);
   }
   // Within the family nacelle_unavailable.
   void write_absences() {
@@ -221,6 +257,14 @@ class ContainerMetrics {
       for (const Pass::One& one : pass_.containers) without += group.is_there(one) ? 0 : 1;
       if (without == 0) continue;
       out_.sample({}, {{"what", group.what}, {"why", group.why}}, without);
+    }
+    uint64_t without = 0;
+    for (const Pass::One& one : pass_.containers) without += one.sample.traffic ? 0 : 1;
+    const std::string_view why = pass_.traffic_trouble.empty()
+                                     ? std::string_view("its cgroup is counted by no program")
+                                     : std::string_view(pass_.traffic_trouble);
+    if (without > 0) {
+      out_.sample({}, {{"what", "nacelle_container_traffic"}, {"why", why}}, without);
     }
   }
 
@@ -277,6 +321,17 @@ class ContainerMetrics {
     }
   }
 
+  void write(const TrafficFamily& family) {
+    for (size_t at = 0; at < labels_.size(); ++at) {
+      const auto& traffic = pass_.containers[at].sample.traffic;
+      if (!traffic) continue;
+      begin(family.name, family.type, family.help);
+      // The kernel's __u64 and uint64_t are two types of one size.
+      out_.sample(labels_[at], {}, static_cast<uint64_t>((*traffic).*family.counter),
+                  family.per_unit);
+    }
+  }
+
   MetricsWriter& out_;
   const Pass& pass_;
   std::vector<std::string> labels_;
@@ -317,6 +372,12 @@ void write_starts(MetricsWriter& out, const engine::ContainerCounts& counts) {
             "Times a container's process was seen killed for want of memory, since this engine "
             "began.",
             counts.oom_kills);
+  write_one(out, "nacelle_ended_received_bytes_total", "counter",
+            "What containers that have ended since this engine began had received (layer 3).",
+            counts.ended_received_bytes);
+  write_one(out, "nacelle_ended_sent_bytes_total", "counter",
+            "What containers that have ended since this engine began had sent (layer 3).",
+            counts.ended_sent_bytes);
 }
 
 void write_loops(MetricsWriter& out, const EngineFigures& figures) {
@@ -367,6 +428,9 @@ void write_engine(MetricsWriter& out, const Pass& pass, const EngineFigures& fig
   write_one(out, "nacelle_pass_seconds", "gauge",
             "How long reading all of the above of containers took, on a thread.",
             static_cast<uint64_t>(pass.took.count()), ns_per_s);
+  write_one(out, "nacelle_pass_traffic_seconds", "gauge",
+            "How long reading the traffic of all took, within that.",
+            static_cast<uint64_t>(pass.traffic_took.count()), ns_per_s);
   if (figures.core) write_core(out, *figures.core);
 }
 
@@ -427,6 +491,11 @@ std::string metrics_text(const Pass& pass, const EngineFigures& figures) {
              "What is absent above, why, and for how many containers (for how many parts, where it "
              "is of the engine).");
   containers.write_absences();
+  if (figures.core && !figures.core->groups_error.empty()) {
+    out.sample(
+        {}, {{"what", "nacelle_container_traffic_programs"}, {"why", figures.core->groups_error}},
+        1);
+  }
   if (!figures.core) out.sample({}, {{"what", "nacelle_core"}, {"why", figures.core_trouble}}, 1);
   return std::move(out).take();
 }

@@ -22,15 +22,6 @@ constexpr Words reasons[] = {
 #undef NACELLE_DROP_WORDS
 };
 
-// A map whose rows are as this program knows them.
-Result<Fd> open_map(const std::string& directory, std::string_view name, size_t key_bytes,
-                    size_t value_bytes) {
-  Fd map = TRY(open_pin(directory, name));
-  const sys::BpfMapShape shape = TRY(sys::read_map_shape(map));
-  if (shape.key_bytes == key_bytes && shape.value_bytes == value_bytes) return map;
-  return fail(Kind::Unsupported, cat("BPF map ", name, ": is of another version"));
-}
-
 nacelle_address mapped(uint32_t address) {
   nacelle_address whole{};
   whole.bytes[10] = whole.bytes[11] = 0xff;
@@ -70,12 +61,12 @@ Result<Links> Links::open(const std::string& directory) {
   Links links;
   links.ingress_ = TRY(open_pin(directory, "link_ingress"));
   links.egress_ = TRY(open_pin(directory, "link_egress"));
-  links.links_ = TRY(open_map(directory, "links", sizeof(uint32_t), sizeof(nacelle_link)));
-  links.endpoints_ =
-      TRY(open_map(directory, "endpoints", sizeof(nacelle_address), sizeof(nacelle_endpoint)));
+  links.links_ = TRY(open_pinned_map(directory, "links", sizeof(uint32_t), sizeof(nacelle_link)));
+  links.endpoints_ = TRY(
+      open_pinned_map(directory, "endpoints", sizeof(nacelle_address), sizeof(nacelle_endpoint)));
   links.counters_ =
-      TRY(open_map(directory, "counters", sizeof(uint32_t), sizeof(nacelle_counters)));
-  links.drops_ = TRY(open_map(directory, "drops", sizeof(uint32_t), sizeof(nacelle_drops)));
+      TRY(open_pinned_map(directory, "counters", sizeof(uint32_t), sizeof(nacelle_counters)));
+  links.drops_ = TRY(open_pinned_map(directory, "drops", sizeof(uint32_t), sizeof(nacelle_drops)));
   links.cpus_ = TRY(sys::count_possible_cpus());
   return links;
 }

@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <unistd.h>
 
@@ -10,18 +11,21 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/text.h"
 #include "bpf/abi/link.h"
 #include "bpf/attach.h"
+#include "bpf/groups.h"
 #include "bpf/links.h"
 #include "bpf/pins.h"
 #include "sys/bpf.h"
 #include "sys/file.h"
 
 extern "C" const char nacelle_bpf_link_begin[], nacelle_bpf_link_end[];
+extern "C" const char nacelle_bpf_group_begin[], nacelle_bpf_group_end[];
 
 namespace nacelle::bpf {
 namespace {
@@ -97,13 +101,16 @@ Result<> take_over(bpf_map* map, const std::string& directory) {
   return sys::unlink_at(sys::working_directory, path.c_str());
 }
 
-Result<Object> load_object(const std::string& directory) {
-  const auto bytes = static_cast<size_t>(nacelle_bpf_link_end - nacelle_bpf_link_begin);
+// `prepare`: between reading and loading.
+Result<Object> load_object(const char* begin, const char* end, const std::string& directory,
+                           const std::function<Result<>(bpf_object*)>& prepare) {
+  const auto bytes = static_cast<size_t>(end - begin);
   bpf_object_open_opts options{};
   options.sz = sizeof options;
   options.object_name = "nacelle";
-  Object object(bpf_object__open_mem(nacelle_bpf_link_begin, bytes, &options));
+  Object object(bpf_object__open_mem(begin, bytes, &options));
   if (!object) return fail_libbpf(errno, "reading the BPF programs");
+  TRY(prepare(object.get()));
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object.get()) {
     if (!bpf_map__is_internal(map)) TRY(choose_pin(map, directory));
@@ -160,14 +167,66 @@ Result<> renew_links(const std::string& directory) {
 Result<> load_programs(const std::string& directory) {
   libbpf_set_print(hear);
   TRY(ensure_pins_directory(directory));
-  const Object object = TRY(load_object(directory));
+  const Object object = TRY(load_object(nacelle_bpf_link_begin, nacelle_bpf_link_end, directory,
+                                        [](bpf_object*) { return Result<>(); }));
   TRY(ensure_common_rows(object.get()));
   for (const char* name : program_names) TRY(pin_program(object.get(), name, directory));
   return renew_links(directory);
 }
 
-int loader_main(const char* directory) {
-  const Result<> loaded = load_programs(directory);
+// Groups -----------------------------------------------------------------------------------------
+
+namespace {
+
+struct GroupProgram {
+  const char* name;
+  bpf_attach_type type;
+};
+constexpr GroupProgram group_programs[] = {{"group_egress", BPF_CGROUP_INET_EGRESS},
+                                           {"group_ingress", BPF_CGROUP_INET_INGRESS},
+                                           {"group_socket", BPF_CGROUP_INET_SOCK_CREATE},
+                                           {"group_sockops", BPF_CGROUP_SOCK_OPS}};
+
+// In one step where one of the name is there: of an earlier core. It stays as long as the group.
+Result<> ensure_on_cgroup(const Fd& cgroup, const Fd& program, const GroupProgram& which) {
+  for (const uint32_t id : TRY(sys::query_cgroup_programs(cgroup, which.type))) {
+    const Result<Fd> other = sys::open_program(id);
+    if (!other || TRY(sys::read_program_name(*other)) != which.name) continue;
+    return sys::replace_on_cgroup(cgroup, program, *other, which.type);
+  }
+  return sys::attach_to_cgroup(cgroup, program, which.type);
+}
+
+Result<> say_root(bpf_object* object, uint64_t root) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (!std::string_view(bpf_map__name(map)).ends_with(".rodata")) continue;
+    // The one constant there is (bpf/group.bpf.c).
+    const int status = bpf_map__set_initial_value(map, &root, sizeof root);
+    return status == 0 ? Result<>() : fail_libbpf(-status, "saying which group is ours");
+  }
+  return fail(Kind::Internal, "the BPF programs of groups have no constants");
+}
+
+}  // namespace
+
+Result<> load_group_programs(const std::string& directory, const std::string& cgroup) {
+  libbpf_set_print(hear);
+  TRY(ensure_pins_directory(directory));
+  const Fd root = TRY(sys::open_at(sys::working_directory, cgroup.c_str(), O_RDONLY | O_DIRECTORY));
+  const uint64_t id = TRY(group_number(root));
+  const Object object = TRY(load_object(nacelle_bpf_group_begin, nacelle_bpf_group_end, directory,
+                                        [id](bpf_object* opened) { return say_root(opened, id); }));
+  for (const GroupProgram& each : group_programs) {
+    TRY(pin_program(object.get(), each.name, directory));
+    TRY(ensure_on_cgroup(root, TRY(open_pin(directory, each.name)), each).context(each.name));
+  }
+  return {};
+}
+
+int loader_main(const char* directory, const char* cgroup) {
+  const Result<> loaded =
+      cgroup == nullptr ? load_programs(directory) : load_group_programs(directory, cgroup);
   if (loaded) return 0;
   const std::string line = cat(loaded.error().message(), "\n");
   (void)!::write(2, line.data(), line.size());

@@ -14,7 +14,11 @@ inline constexpr const char* loader_argument = "--bpf-loader";
 
 // `directory`: of the pins.
 Result<> load_programs(const std::string& directory);
-// Says on standard error what load_programs() failed of. Returns an exit code.
-int loader_main(const char* directory);
+// The programs that count what is in containers' groups: onto `cgroup`, the engine's root, for as
+// long as that lives.
+Result<> load_group_programs(const std::string& directory, const std::string& cgroup);
+// The latter where there is a `cgroup`, else the former; says on standard error what it failed of.
+// Returns an exit code.
+int loader_main(const char* directory, const char* cgroup);
 
 }  // namespace nacelle::bpf

@@ -5,4 +5,9 @@
 nacelle_bpf_link_begin:
   .incbin "link.bpf.o"
 nacelle_bpf_link_end:
+  .balign 8
+  .globl nacelle_bpf_group_begin, nacelle_bpf_group_end
+nacelle_bpf_group_begin:
+  .incbin "group.bpf.o"
+nacelle_bpf_group_end:
   .section .note.GNU-stack, "", @progbits

@@ -50,4 +50,12 @@ Result<Fd> open_pin(const std::string& directory, std::string_view name) {
   return sys::open_bpf_pin(cat(directory, "/", name));
 }
 
+Result<Fd> open_pinned_map(const std::string& directory, std::string_view name, size_t key_bytes,
+                           size_t value_bytes) {
+  Fd map = TRY(open_pin(directory, name));
+  const sys::BpfMapShape shape = TRY(sys::read_map_shape(map));
+  if (shape.key_bytes == key_bytes && shape.value_bytes == value_bytes) return map;
+  return fail(Kind::Unsupported, cat("BPF map ", name, ": is of another version"));
+}
+
 }  // namespace nacelle::bpf

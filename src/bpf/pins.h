@@ -17,5 +17,8 @@ Result<> ensure_pins_directory(const std::string& directory);
 Result<> remove_pins_directory(const std::string& directory);
 
 Result<Fd> open_pin(const std::string& directory, std::string_view name);
+// A map whose rows are as this program knows them.
+Result<Fd> open_pinned_map(const std::string& directory, std::string_view name, size_t key_bytes,
+                           size_t value_bytes);
 
 }  // namespace nacelle::bpf

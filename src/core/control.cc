@@ -286,6 +286,7 @@ ring::Task<StatusRequest::Reply> Server::perform(StatusRequest, Exchange&) {
   reply.pool_ready = pool_->ready();
   reply.pool_backlog = pool_->backlog();
   reply.log_worker_error = logs_->error();
+  reply.groups_error = groups_error_;
   co_return reply;
 }
 

@@ -122,6 +122,14 @@ ring::Task<> Server::watch(std::shared_ptr<Process> process) {
   co_await finish(process);
 }
 
+static Traffic traffic_of(const nacelle_group_counters& counted) {
+  return {.counted = true,
+          .sent_bytes = counted.sent_bytes,
+          .sent_packets = counted.sent_packets,
+          .received_bytes = counted.received_bytes,
+          .received_packets = counted.received_packets};
+}
+
 static ring::Task<> until_drained(std::shared_ptr<Process> process) {
   while (process->stage == Process::Stage::Ended) co_await process->drained.wait();
 }
@@ -155,8 +163,13 @@ ring::Task<> Server::finish(std::shared_ptr<Process> process) {
   }
   record.reported = true;
   if (auto saved = records_->save(record); !saved) co_await std::move(saved);
-  send_event(ExitedEvent{record.id, record.exec, record.wait_status, record.status_known,
-                         record.oom_kills > 0, record.ended_ns});
+  ExitedEvent event{
+      record.id,       record.exec, record.wait_status, record.status_known, record.oom_kills > 0,
+      record.ended_ns, {}};
+  if (groups_ && process->group != 0) {
+    if (const auto counted = groups_->read(process->group)) event.traffic = traffic_of(*counted);
+  }
+  send_event(event);
   process->drained.notify_all();
   fault_point("core exit told");
 }
@@ -238,6 +251,7 @@ ring::Task<Nothing> Server::perform(ForgetRequest request, Exchange&) {
   fault_point("core forget begun");
   co_await empty_cgroup(process);
   fault_point("core forget removed");
+  if (groups_ && process->group != 0) (void)groups_->remove(process->group);
   // What ran in it ended with its cgroup, and is nobody's to ask for any more.
   const std::string prefix = cat(record.id, "/");
   for (int turn = 0;; ++turn) {

@@ -377,12 +377,23 @@ struct StatusRequest {
     uint64_t ended = 0;                  // and not yet forgotten
     uint64_t pool_ready = 0, pool_backlog = 0;
     std::string log_worker_error;
+    std::string groups_error;  // why no programs count containers' traffic; empty: they do
     template <class Visit>
     void fields(Visit& visit) {
       visit(core_pid, version, turns, stalls, longest_turn_us, containers, execs, ended, pool_ready,
-            pool_backlog, log_worker_error);
+            pool_backlog, log_worker_error, groups_error);
     }
   };
+};
+
+// What a container's sockets have sent and got: layer 3, without loopback (bpf/abi/group.h).
+struct Traffic {
+  bool counted = false;
+  uint64_t sent_bytes = 0, sent_packets = 0, received_bytes = 0, received_packets = 0;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(counted, sent_bytes, sent_packets, received_bytes, received_packets);
+  }
 };
 
 // Events, core -> engine. ------------------------------------------------------------------------
@@ -405,9 +416,10 @@ struct ExitedEvent {
   bool status_known = true;  // false: it ended while no core was there to reap it
   bool oom_killed = false;
   int64_t ended_ns = 0;
+  Traffic traffic;  // of a container's own process, until now
   template <class Visit>
   void fields(Visit& visit) {
-    visit(id, exec, wait_status, status_known, oom_killed, ended_ns);
+    visit(id, exec, wait_status, status_known, oom_killed, ended_ns, traffic);
   }
 };
 struct PoolLowEvent {

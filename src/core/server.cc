@@ -132,14 +132,70 @@ Result<> Server::open_common() {
       loop_, program_,
       NetnsPool::Handlers{.low = [this](const PoolLowEvent& event) { send_event(event); }});
   pool_->await_links();
-  watching_->start(load_links());
+  watching_->start(load_programs());
   return {};
+}
+
+// One after the other: they share a place for their pins.
+ring::Task<> Server::load_programs() {
+  co_await load_links();
+  co_await load_groups();
+}
+
+// The programs that count what is in containers' groups. A start waits for them, so that nothing of
+// a container is missed; it does not need them.
+ring::Task<> Server::load_groups() {
+  Result<> loaded = co_await as_result(run_loader(absolute(options_.cgroup_root)));
+  if (!loaded && loaded.error().kind() == Kind::Cancelled) co_return;
+  if (loaded) {
+    Result<bpf::Groups> groups = bpf::Groups::open(bpf::pins_directory(options_.run_directory));
+    if (groups) {
+      groups_ = *std::move(groups);
+    } else {
+      loaded = std::unexpected(std::move(groups).error());
+    }
+  }
+  if (!loaded) {
+    groups_error_ = loaded.error().message();
+    say(cat("what containers send and get is not counted by their groups: ", groups_error_));
+  }
+  for (const auto& [key, process] : processes_) {
+    if (process->record.exec.empty()) count_group(*process);
+  }
+  forget_unknown_groups();
+  groups_known_ = true;
+  groups_loaded_.notify_all();
+}
+
+// Rows of what a predecessor was taking away when it died.
+void Server::forget_unknown_groups() {
+  if (!groups_) return;
+  std::set<uint64_t> known;
+  for (const auto& [key, process] : processes_) known.insert(process->group);
+  const auto counted = groups_->read_all();
+  if (!counted) return;
+  for (const auto& [group, counters] : *counted) {
+    if (!known.contains(group)) (void)groups_->remove(group);
+  }
+}
+
+// From here on its traffic is counted, if it was not yet.
+void Server::count_group(Process& process) {
+  if (!groups_) return;
+  if (process.group == 0) {
+    const auto directory = sys::open_cgroup(tree_, process.record.cgroup);
+    if (!directory) return;  // it has gone
+    process.group = bpf::group_number(*directory).value_or(0);
+  }
+  if (const Result<> added = groups_->add(process.group); !added) {
+    say(cat("container ", process.record.id, ": ", added.error().message()));
+  }
 }
 
 // The programs that watch links, beside everything else: only what makes a link waits for them.
 ring::Task<> Server::load_links() {
   const std::string pins = bpf::pins_directory(options_.run_directory);
-  Result<> loaded = co_await as_result(run_loader());
+  Result<> loaded = co_await as_result(run_loader({}));
   if (!loaded && loaded.error().kind() == Kind::Cancelled) co_return;
   if (loaded) loaded = forget_unknown_links(pins);
   if (!loaded) {
@@ -162,12 +218,13 @@ Result<> Server::forget_unknown_links(const std::string& pins) {
   return {};
 }
 
-ring::Task<> Server::run_loader() {
+ring::Task<> Server::run_loader(std::string cgroup) {
   const Fd words(::memfd_create("nacelle-bpf-words", MFD_CLOEXEC));
   const std::string pins = bpf::pins_directory(options_.run_directory);
   sys::SpawnOptions options;
   options.program = &program_;
   options.arguments = {"nacelle-core", bpf::loader_argument, pins};
+  if (!cgroup.empty()) options.arguments.push_back(std::move(cgroup));
   options.standard_error = &words;
   const Fd process = co_await sys::spawn(options);
   const Result<int> status = co_await as_result(ring::with_deadline(

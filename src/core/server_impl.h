@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bpf/groups.h"
 #include "codec/flat.h"
 #include "container/cgroup.h"
 #include "container/launch.h"
@@ -47,6 +48,7 @@ struct Process {
   bool frozen = false;
   bool close_input = false;  // was asked for
   bool forgetting = false;
+  uint64_t group = 0;  // of a container's own, once its traffic is counted
   Fd pidfd, input, output, error, journal, log_directory, network;
   // Its mount namespace, so that its end need not wait until the kernel has taken that apart.
   Fd mounts;
@@ -102,9 +104,13 @@ class Server {
 
   // server.cc
   Result<> open_common();
+  ring::Task<> load_programs();
   ring::Task<> load_links();
-  ring::Task<> run_loader();
   Result<> forget_unknown_links(const std::string& pins);
+  ring::Task<> load_groups();
+  ring::Task<> run_loader(std::string cgroup);  // empty: of the programs that watch links
+  void count_group(Process& process);
+  void forget_unknown_groups();
   ring::Task<> accept_engines();
   ring::Task<> read_requests(std::shared_ptr<Connection> connection);
   ring::Task<> handle(std::shared_ptr<Connection> connection, Packet packet);
@@ -194,6 +200,10 @@ class Server {
   container::DevicePrograms device_programs_;
   std::map<std::string, PoolRequest> pools_;  // as last asked for
   std::string links_error_;                   // why no programs watch links
+  std::optional<bpf::Groups> groups_;
+  std::string groups_error_;   // why there are none
+  bool groups_known_ = false;  // whether there are
+  ring::Notice groups_loaded_;
   std::unique_ptr<LogLink> logs_;
   std::unique_ptr<WorkerLink> names_;  // started for the first that is called anything
 

@@ -98,6 +98,7 @@ class Starting {
     launch.reset();  // ends and reaps the child
     Record& record = process_->record;
     server_.drop_names(*process_);
+    if (server_.groups_ && process_->group != 0) (void)server_.groups_->remove(process_->group);
     if (made_cgroup) {
       (void)container::destroy_cgroup(server_.tree_, record.cgroup, {},
                                       sys::deadline_in(undo_limit));
@@ -257,12 +258,17 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   for (const container::JoinStep& join : plan.items(header.joins)) record.namespaces |= join.type;
   for (const container::JoinedNamespace& join : joined) record.namespaces |= join.type;
 
+  while (!groups_known_) co_await groups_loaded_.wait();
   const Fd begun = co_await records_->begin(record);
   starting.begun = true;
   fault_point("core start begun");
   container::ContainerCgroup cgroup =
       co_await container::create_cgroup(tree_, record.cgroup, limits, &device_programs_);
   starting.made_cgroup = true;
+  if (groups_) {
+    process->group = co_await bpf::group_number(cgroup.dir);
+    count_group(*process);
+  }
   const uint64_t cgroup_ns = monotonic_ns();
   fault_point("core start cgroup");
 

@@ -80,8 +80,16 @@ void Containers::State::exit_of(const EntryRef& entry, const core::ExitedEvent& 
                            {{"container", container.id}, {"name", name}, {"type", "bridge"}});
   }
   leave_networks(*entry);
-  publish(*entry, "die",
-          {{"exitCode", cat(state.exit_code)}, {"execDuration", cat(ran_ns / ns_per_s)}});
+  std::map<std::string, std::string> figures{{"exitCode", cat(state.exit_code)},
+                                             {"execDuration", cat(ran_ns / ns_per_s)}};
+  // However short it was: its last figures.
+  if (event.traffic.counted) {
+    figures["networkReceivedBytes"] = cat(event.traffic.received_bytes);
+    figures["networkSentBytes"] = cat(event.traffic.sent_bytes);
+    counts.ended_received_bytes += event.traffic.received_bytes;
+    counts.ended_sent_bytes += event.traffic.sent_bytes;
+  }
+  publish(*entry, "die", std::move(figures));
   const auto pause = restarts ? entry->backoff.next(std::chrono::nanoseconds(ran_ns))
                               : std::chrono::milliseconds(0);
   fault_point("exit.noted");

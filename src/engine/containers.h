@@ -94,6 +94,7 @@ struct UpdateRequest {
 // Since this engine began.
 struct ContainerCounts {
   uint64_t starts = 0, start_failures = 0, exits = 0, restarts = 0, oom_kills = 0;
+  uint64_t ended_received_bytes = 0, ended_sent_bytes = 0;  // of containers that have ended
   // How long starts took, from the request's turn to the reply; how many took no longer than
   // start_bounds_us[i].
   static constexpr uint64_t start_bounds_us[] = {500,    1'000,   2'500,   5'000,    10'000,

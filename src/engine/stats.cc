@@ -1,16 +1,20 @@
 #include "engine/stats.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "base/text.h"
+#include "bpf/pins.h"
 #include "engine/container_state.h"
 #include "engine/engine.h"
 #include "engine/moment.h"
 #include "engine/stats_read.h"
 #include "ring/blocking.h"
 #include "ring/notice.h"
+#include "sys/file.h"
 
 namespace nacelle::engine {
 namespace {
@@ -24,7 +28,26 @@ struct Reading {
   std::shared_ptr<Pass> pass = std::make_shared<Pass>();
   std::vector<SampleSource> sources;  // of each in the pass
   uint64_t memory_bytes = 0;          // the host's, where it is known
+  std::string pins;                   // of the programs that count traffic
 };
+
+// One read of a map for all of them.
+void read_traffic(Pass& pass, const std::string& pins) {
+  const auto begun = std::chrono::steady_clock::now();
+  const Result<bpf::Groups> groups = bpf::Groups::open(pins);
+  const auto counted =
+      groups ? groups->read_all()
+             : Result<std::map<uint64_t, nacelle_group_counters>>(std::unexpected(groups.error()));
+  if (!counted) {
+    pass.traffic_trouble = counted.error().message();
+    return;
+  }
+  for (Pass::One& one : pass.containers) {
+    const auto found = counted->find(one.sample.group);
+    if (found != counted->end()) one.sample.traffic = found->second;
+  }
+  pass.traffic_took = std::chrono::steady_clock::now() - begun;
+}
 
 Result<> read_all(Reading& reading) {
   Pass& pass = *reading.pass;
@@ -40,6 +63,7 @@ Result<> read_all(Reading& reading) {
     pass.containers[kept++].sample = *std::move(sample);
   }
   pass.containers.resize(kept);
+  read_traffic(pass, reading.pins);
   pass.took = std::chrono::steady_clock::now() - begun;
   return {};
 }
@@ -82,6 +106,7 @@ struct Stats::State {
 ring::Task<> Stats::State::make_pass() {
   const auto reading = std::make_shared<Reading>();
   reading->memory_bytes = host.memory_bytes;
+  reading->pins = bpf::pins_directory(engine.options.run_directory);
   for (const Container* each : engine.containers->all()) {
     if (!is_up(*each) || each->cgroup.empty()) continue;
     Pass::One& one = reading->pass->containers.emplace_back();
@@ -126,6 +151,22 @@ ring::Task<std::shared_ptr<const Pass>> Stats::pass() {
   while (state.attempts == before) co_await state.over.wait();
   if (state.failed) co_await fail(Kind::Internal, "reading what containers use has failed");
   co_return state.last;
+}
+
+Result<Stats::Conversations> Stats::conversations(const Container& container) const {
+  if (!is_up(container)) {
+    return fail(Kind::Conflict, cat("container ", container.id, " is not running"));
+  }
+  const Fd directory =
+      TRY(sys::open_at(sys::working_directory, container.cgroup.c_str(), O_PATH | O_DIRECTORY));
+  const uint64_t group = TRY(bpf::group_number(directory));
+  const bpf::Groups groups =
+      TRY(bpf::Groups::open(bpf::pins_directory(state_->engine.options.run_directory))
+              .context("traffic is not counted"));
+  Conversations found;
+  found.total = TRY(groups.read(group));
+  found.peers = TRY(groups.read_peers(group));
+  return found;
 }
 
 // Watchers ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bpf/groups.h"
 #include "engine/containers.h"
 #include "nacelle/loop.h"
 #include "nacelle/task.h"
@@ -44,6 +45,8 @@ struct Sample {
   // Of a pass alone.
   std::optional<uint64_t> memory_peak, swap_usage, memory_limit_hits, oom_kills;
   std::optional<Pressure> cpu_pressure, memory_pressure, io_pressure;
+  uint64_t group = 0;                             // the number of its cgroup
+  std::optional<nacelle_group_counters> traffic;  // of its sockets, whatever network it is on
 };
 
 // All that ran at one time. Values: it is read by threads.
@@ -55,8 +58,10 @@ struct Pass {
     bool joined_network = false;  // another container's: counted there
     Sample sample;
   };
-  int64_t time_ns = 0;  // since 1970
-  ring::Duration took{};
+  int64_t time_ns = 0;    // since 1970
+  ring::Duration took{};  // all of it, and the traffic of all
+  ring::Duration traffic_took{};
+  std::string traffic_trouble;  // why there is none
   std::vector<One> containers;  // in the order of their ids
 };
 
@@ -70,6 +75,12 @@ class Stats {
   // `pass_age_max` of the last one, shares it.
   ring::Task<std::shared_ptr<const Pass>> pass();
   static constexpr ring::Duration pass_age_max = std::chrono::milliseconds(50);
+  // With whom a running container has spoken, as far as it is remembered; and the whole.
+  struct Conversations {
+    nacelle_group_counters total{};
+    std::vector<bpf::Groups::Peer> peers;
+  };
+  Result<Conversations> conversations(const Container& container) const;
 
   // Held by an answer that goes on. They wake at the same moments (next_tick), and where they are
   // more than a few, one pass serves them all.

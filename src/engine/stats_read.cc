@@ -211,6 +211,7 @@ Result<Sample> read_sample(const SampleSource& source, const HostUse& host, Dept
     }
   }
   if (depth == Depth::Docker) return sample;
+  sample.group = bpf::group_number(group).value_or(0);
   if (sample.memory_usage) {
     sample.memory_peak = one_number(read("memory.peak"));
     sample.swap_usage = one_number(read("memory.swap.current"));

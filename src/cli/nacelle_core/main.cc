@@ -58,8 +58,8 @@ int main(int argc, char** argv) {
   if (argc == 3 && std::string_view(argv[1]) == nacelle::core::netns_maker_argument) {
     return nacelle::core::netns_maker_main(argv[2]);
   }
-  if (argc == 3 && std::string_view(argv[1]) == nacelle::bpf::loader_argument) {
-    return nacelle::bpf::loader_main(argv[2]);
+  if ((argc == 3 || argc == 4) && std::string_view(argv[1]) == nacelle::bpf::loader_argument) {
+    return nacelle::bpf::loader_main(argv[2], argc == 4 ? argv[3] : nullptr);
   }
   if (argc == 2 && std::string_view(argv[1]) == "--help") {
     std::fputs(usage, stdout);

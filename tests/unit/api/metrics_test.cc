@@ -99,6 +99,24 @@ TEST(Metrics, what_is_absent_says_for_how_many_and_why) {
   EXPECT_FALSE(text.contains("nacelle_core_processes"));
 }
 
+TEST(Metrics, traffic_of_a_group_says_its_layer_or_why_it_is_not_there) {
+  engine::Pass pass = one_container();
+  pass.traffic_trouble = "no \"pins\"";
+  std::string text = metrics_text(pass, {});
+  EXPECT_TRUE(has_line(
+      text, R"(nacelle_unavailable{what="nacelle_container_traffic",why="no \"pins\""} 1)"))
+      << text;
+  EXPECT_FALSE(text.contains("nacelle_container_sent_bytes_total"));
+  auto& traffic = pass.containers[0].sample.traffic.emplace();
+  traffic.sent_bytes = 5;
+  traffic.rtt_us_sum = 1'500;
+  text = metrics_text(pass, {});
+  EXPECT_TRUE(has_line(text, cat("nacelle_container_sent_bytes_total", labels, " 5"))) << text;
+  EXPECT_TRUE(has_line(text, cat("nacelle_container_tcp_rtt_seconds_total", labels, " 0.0015")));
+  EXPECT_TRUE(text.contains("(layer 3)"));
+  EXPECT_FALSE(text.contains(R"(what="nacelle_container_traffic")"));
+}
+
 TEST(Metrics, a_joined_network_is_not_counted_twice) {
   engine::Pass pass = one_container();
   pass.containers[0].sample.networks.emplace()["eth0"].rx_bytes = 77;

@@ -1,0 +1,48 @@
+// What containers have sent and got, whatever network they are on: the rows of their cgroups in the
+// maps of bpf/group.bpf.c, by way of their pins. Core makes a row before a container's program runs
+// and takes it away when the container is forgotten; anybody may read.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bpf/abi/group.h"
+#include "nacelle/fd.h"
+#include "nacelle/result.h"
+
+namespace nacelle::bpf {
+
+// Of a cgroup's directory: what its rows know it by.
+Result<uint64_t> group_number(const Fd& directory);
+
+// What the CPUs have counted, together.
+nacelle_group_counters sum_of_cpus(const nacelle_group_counters* of_cpus, uint32_t count);
+
+// "10.1.2.3", "fe80::1".
+std::string address_text(const nacelle_address& address);
+
+class Groups {
+ public:
+  // `directory`: of the pins. NotFound: nothing is pinned there.
+  static Result<Groups> open(const std::string& directory);
+
+  // One that is there already goes on counting.
+  Result<> add(uint64_t group);
+  Result<nacelle_group_counters> read(uint64_t group) const;  // NotFound: there is no such row
+  Result<> remove(uint64_t group);
+  // Of all there are, in one pass.
+  Result<std::map<uint64_t, nacelle_group_counters>> read_all() const;
+  // With whom a group has spoken, as far as it is remembered.
+  using Peer = std::pair<nacelle_peer_key, nacelle_peer_counters>;
+  Result<std::vector<Peer>> read_peers(uint64_t group) const;
+
+ private:
+  Fd counters_, peers_;
+  uint32_t cpus_ = 1;
+};
+
+}  // namespace nacelle::bpf
