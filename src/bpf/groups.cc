@@ -49,6 +49,17 @@ std::string address_text(const nacelle_address& address) {
   return ::inet_ntop(AF_INET6, &whole, text, sizeof text);
 }
 
+Result<> detach_group_programs(const Fd& cgroup) {
+  for (const GroupProgram& each : group_programs) {
+    for (const uint32_t id : TRY(sys::query_cgroup_programs(cgroup, each.type))) {
+      const Result<Fd> program = sys::open_program(id);
+      if (!program || TRY(sys::read_program_name(*program)) != each.name) continue;
+      TRY(sys::detach_from_cgroup(cgroup, *program, each.type));
+    }
+  }
+  return {};
+}
+
 Result<Groups> Groups::open(const std::string& directory) {
   Groups groups;
   groups.counters_ = TRY(open_pinned_map(directory, "group_counters", sizeof(uint64_t),

@@ -3,6 +3,8 @@
 // and takes it away when the container is forgotten; anybody may read.
 #pragma once
 
+#include <linux/bpf.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -24,6 +26,18 @@ nacelle_group_counters sum_of_cpus(const nacelle_group_counters* of_cpus, uint32
 
 // "10.1.2.3", "fe80::1".
 std::string address_text(const nacelle_address& address);
+
+// The programs, and where on the engine's root cgroup each of them is.
+struct GroupProgram {
+  const char* name;
+  bpf_attach_type type;
+};
+inline constexpr GroupProgram group_programs[] = {{"group_egress", BPF_CGROUP_INET_EGRESS},
+                                                  {"group_ingress", BPF_CGROUP_INET_INGRESS},
+                                                  {"group_socket", BPF_CGROUP_INET_SOCK_CREATE},
+                                                  {"group_sockops", BPF_CGROUP_SOCK_OPS}};
+// Takes them off again, whoever has put them there.
+Result<> detach_group_programs(const Fd& cgroup);
 
 class Groups {
  public:

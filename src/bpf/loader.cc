@@ -178,15 +178,6 @@ Result<> load_programs(const std::string& directory) {
 
 namespace {
 
-struct GroupProgram {
-  const char* name;
-  bpf_attach_type type;
-};
-constexpr GroupProgram group_programs[] = {{"group_egress", BPF_CGROUP_INET_EGRESS},
-                                           {"group_ingress", BPF_CGROUP_INET_INGRESS},
-                                           {"group_socket", BPF_CGROUP_INET_SOCK_CREATE},
-                                           {"group_sockops", BPF_CGROUP_SOCK_OPS}};
-
 // In one step where one of the name is there: of an earlier core. It stays as long as the group.
 Result<> ensure_on_cgroup(const Fd& cgroup, const Fd& program, const GroupProgram& which) {
   for (const uint32_t id : TRY(sys::query_cgroup_programs(cgroup, which.type))) {

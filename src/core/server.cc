@@ -434,6 +434,12 @@ ring::Task<int> Server::run() {
   watching_->cancel();
   co_await watching_->join();
   co_await requests_->join();
+  groups_.reset();
+  // A group that is there no longer has none.
+  if (const auto root = sys::open_cgroup(tree_, options_.cgroup_root)) {
+    const Result<> detached = bpf::detach_group_programs(*root);
+    if (!detached) say(detached.error().message());
+  }
   // Nobody is there whom they would keep apart.
   const Result<> removed = bpf::remove_pins_directory(bpf::pins_directory(options_.run_directory));
   if (!removed) say(removed.error().message());

@@ -4,13 +4,18 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
 
+#include "bpf/groups.h"
+#include "bpf/pins.h"
 #include "container/cgroup_wire.h"
 #include "core/packet.h"
+#include "sys/bpf.h"
+#include "sys/file.h"
 #include "tests/root/core/driver.h"
 
 namespace nacelle::test {
@@ -58,6 +63,48 @@ TEST_F(CoreTest, a_container_runs_and_its_exit_code_arrives) {
   EXPECT_FALSE(driver().find(1));
   EXPECT_TRUE(driver().forget(1)) << "asking again is no error";
   EXPECT_NE(::access(reply->cgroup.c_str(), F_OK), 0);
+}
+
+size_t group_programs_at(const char* path) {
+  const auto group = sys::open_at(sys::working_directory, path, O_RDONLY | O_DIRECTORY);
+  if (!group) return 0;
+  size_t count = 0;
+  for (const bpf::GroupProgram& each : bpf::group_programs) {
+    count += sys::query_cgroup_programs(*group, each.type).value_or(std::vector<uint32_t>()).size();
+  }
+  return count;
+}
+
+// Goal: what counts traffic is there before a container's program runs, and goes with it. Method:
+// the rows and programs in the kernel, by their pins and the root group.
+TEST_F(CoreTest, a_container_has_a_row_of_counters_until_it_is_forgotten) {
+  const Bundle files(shell("exec sleep 100"));
+  const auto reply = driver().start(1, files, compile(files));
+  ASSERT_TRUE(reply) << reply.error().message();
+  const auto groups = bpf::Groups::open(bpf::pins_directory(run_directory));
+  ASSERT_TRUE(groups) << groups.error().message();
+  struct stat status{};
+  ASSERT_EQ(::stat(reply->cgroup.c_str(), &status), 0);
+  const auto rows = groups->read_all();
+  ASSERT_TRUE(rows) << rows.error().message();
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ(rows->begin()->first, status.st_ino);
+  EXPECT_EQ(group_programs_at("/sys/fs/cgroup/engine"), std::size(bpf::group_programs));
+
+  ::kill(reply->pid, SIGKILL);
+  const auto end = driver().exited(1);
+  ASSERT_TRUE(end);
+  EXPECT_TRUE(end->traffic.counted);
+  EXPECT_EQ(end->traffic.sent_bytes, 0u);
+  ASSERT_TRUE(driver().forget(1));
+  EXPECT_TRUE(groups->read_all()->empty());
+
+  const int core = driver().core_pid();
+  ASSERT_TRUE(driver().call(core::ShutdownRequest{}));
+  driver().disconnect();
+  EXPECT_TRUE(eventually([&] { return ::kill(core, 0) < 0; }));
+  EXPECT_EQ(group_programs_at("/sys/fs/cgroup/engine"), 0u);
+  driver().connect();
 }
 
 // Two would have it otherwise: the next container that core gives it to, and one of the engine's.
