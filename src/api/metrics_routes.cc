@@ -43,7 +43,7 @@ ring::Task<EngineFigures> read_figures(engine::Engine& engine) {
   figures.version = NACELLE_VERSION;
   count_states(engine, figures);
   figures.counts = engine.containers->counts();
-  figures.removals_waiting = engine.containers->removals_waiting();
+  figures.removals_waiting = engine.containers->leavings();
   figures.loop = engine.loop.stats();
   const auto core = co_await as_result(engine.core->call(core::StatusRequest{}));
   if (core) {

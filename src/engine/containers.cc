@@ -69,7 +69,6 @@ std::vector<Container*> Containers::all() {
 }
 
 const ContainerCounts& Containers::counts() const { return state_->counts; }
-uint64_t Containers::removals_waiting() const { return state_->set_aside.size(); }
 
 void ContainerCounts::add_start(uint64_t microseconds) {
   ++starts;

@@ -121,7 +121,6 @@ class Containers {
   ring::Task<Container*> find(std::string text);
   std::vector<Container*> all();
   const ContainerCounts& counts() const;
-  uint64_t removals_waiting() const;  // directories set aside that nobody deletes yet
 
   ring::Task<Created> create(CreateRequest request);
   // `trace`: filled, if it is there. It is shared since a start goes on without who asked for it.
