@@ -139,12 +139,13 @@ void write_engine(Writer& json) {
   json.key("CDISpecDirs").begin_array().end_array();
 }
 
-void write_loop(Writer& json, const engine::Engine& engine) {
+void write_own(Writer& json, const engine::Engine& engine, const HostInfo& host) {
   const ring::LoopStats stats = engine.loop.stats();
   json.key("Nacelle").begin_object();
   json.member("LoopStalls", stats.stalls).member("LoopTurns", stats.turns);
   json.member("LongestTurnMicroseconds", stats.longest_turn.count() / 1000);
   json.member("OperationsInFlight", stats.in_flight);
+  json.member("LinksWatched", host.links_watched);
   json.member("RunDirectory", engine.options.run_directory).end_object();
 }
 
@@ -162,7 +163,7 @@ std::string info_json(const engine::Engine& engine, const HostInfo& host,
   write_engine(json);
   json.key("Warnings");
   host.warnings.empty() ? (void)json.null() : (void)json.values(host.warnings);
-  write_loop(json, engine);
+  write_own(json, engine, host);
   json.end_object();
   return std::move(json).take();
 }

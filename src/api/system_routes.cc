@@ -14,6 +14,7 @@
 #include "api/system_json.h"
 #include "api/volume_json.h"
 #include "base/text.h"
+#include "bpf/pins.h"
 #include "codec/json_writer.h"
 #include "engine/build.h"
 #include "engine/disk_usage.h"
@@ -53,9 +54,14 @@ ring::Task<> info(Call& call) {
       default: ++counts.stopped;
     }
   }
-  const std::string text =
-      info_json(call.engine, engine::read_host_info(call.engine.options.data_root), counts);
-  co_await reply_json(call, 200, text);
+  engine::HostInfo host = engine::read_host_info(call.engine.options.data_root);
+  const std::string pins = bpf::pins_directory(call.engine.options.run_directory);
+  host.links_watched = bpf::open_pin(pins, "link_ingress").has_value();
+  if (!host.links_watched) {
+    host.warnings.emplace_back(
+        "WARNING: No BPF programs on containers' links: nftables alone keeps networks apart");
+  }
+  co_await reply_json(call, 200, info_json(call.engine, host, counts));
 }
 
 // Disk usage -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <string>
+#include <vector>
 
 #include "sys/netlink.h"
 
@@ -59,17 +60,29 @@ Result<> ensure_attached_by_filter(uint32_t index, const Fd& program, NetworkSid
   return socket.change(std::move(request), "adding a BPF filter");
 }
 
-Result<> ensure_attached(uint32_t index, const Fd& program, NetworkSide side,
-                         std::string_view name) {
+Result<> ensure_attached_by_tcx(uint32_t index, const Fd& program, NetworkSide side,
+                                std::string_view name) {
   const auto present = sys::query_interface_programs(index, side);
   for (const uint32_t id : present.value_or(std::vector<uint32_t>())) {
     const Result<Fd> other = sys::open_program(id);
     if (!other || TRY(sys::read_program_name(*other)) != name) continue;
-    return sys::attach_to_interface(index, program, side, &*other);
+    Result<> replaced = sys::attach_to_interface(index, program, side, &*other);
+    // It is this very program.
+    if (!replaced && replaced.error().error_number() == EEXIST) return {};
+    return replaced;
   }
-  Result<> attached = sys::attach_to_interface(index, program, side);
-  if (attached || attached.error().kind() != Kind::Unsupported) return attached;
-  return ensure_attached_by_filter(index, program, side, name);
+  return sys::attach_to_interface(index, program, side);
+}
+
+Result<> ensure_attached(uint32_t index, const Fd& program, NetworkSide side,
+                         std::string_view name) {
+  Result<> attached = ensure_attached_by_filter(index, program, side, name);
+  if (attached) return attached;
+  const int reason = attached.error().error_number();
+  // No such discipline, or no such filter.
+  if (reason != ENOENT && reason != EOPNOTSUPP && reason != EINVAL) return attached;
+  if (ensure_attached_by_tcx(index, program, side, name)) return {};
+  return attached;
 }
 
 }  // namespace nacelle::bpf

@@ -141,11 +141,12 @@ Result<std::map<uint32_t, nacelle_counters>> Links::read_counters() const {
 Result<LinkTotals> Links::read_totals(uint32_t link) const {
   LinkTotals totals;
   std::vector<nacelle_counters> values(cpus_);
-  if (!TRY(sys::find_map_row(counters_, &link, values.data()))) {
+  if (!TRY(sys::find_map_row(drops_, &link, &totals.drops))) {
     return fail(Kind::NotFound, cat("link ", link, ": has no counters"));
   }
-  totals.counters = sum(values.data(), cpus_);
-  (void)TRY(sys::find_map_row(drops_, &link, &totals.drops));
+  if (TRY(sys::find_map_row(counters_, &link, values.data()))) {
+    totals.counters = sum(values.data(), cpus_);
+  }
   return totals;
 }
 

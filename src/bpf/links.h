@@ -41,7 +41,7 @@ class Links {
   // Whatever a row of any kind is about.
   std::vector<uint32_t> list() const;
 
-  // Of all links there are or were, in one pass; and of one.
+  // Of all links in one pass; and of one. Link 0: what was dropped at links without a row.
   Result<std::map<uint32_t, nacelle_counters>> read_counters() const;
   Result<LinkTotals> read_totals(uint32_t link) const;
 

@@ -247,7 +247,6 @@ ring::Task<ListRequest::Reply> Server::perform(ListRequest, Exchange&) {
   reply.pool_ready = pool_->ready();
   reply.janitor_backlog = pool_->backlog();
   reply.log_worker_error = logs_->error();
-  reply.links_error = links_error_;
   for (const auto& [key, process] : processes_) {
     if (process->stage == Process::Stage::Starting) continue;
     const Record& record = process->record;

@@ -265,12 +265,11 @@ struct ListRequest {
     uint64_t longest_stall_us = 0;
     uint64_t pool_ready = 0, janitor_backlog = 0;
     std::string log_worker_error;
-    std::string links_error;  // why no programs watch links; empty: they do
     std::vector<Process> processes;
     template <class Visit>
     void fields(Visit& visit) {
       visit(core_pid, version, stalls, longest_stall_us, pool_ready, janitor_backlog,
-            log_worker_error, links_error, processes);
+            log_worker_error, processes);
     }
   };
 };

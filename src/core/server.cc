@@ -199,8 +199,8 @@ ring::Task<> Server::load_links() {
   if (!loaded && loaded.error().kind() == Kind::Cancelled) co_return;
   if (loaded) loaded = forget_unknown_links(pins);
   if (!loaded) {
-    links_error_ = loaded.error().message();
-    say(cat("no programs watch containers' links, the packet filter alone does: ", links_error_));
+    say(cat("no programs watch containers' links, the packet filter alone does: ",
+            loaded.error().message()));
   }
   pool_->use_links(loaded ? pins : std::string());
 }

@@ -199,7 +199,6 @@ class Server {
   std::unique_ptr<NetnsPool> pool_;
   container::DevicePrograms device_programs_;
   std::map<std::string, PoolRequest> pools_;  // as last asked for
-  std::string links_error_;                   // why no programs watch links
   std::optional<bpf::Groups> groups_;
   std::string groups_error_;   // why there are none
   bool groups_known_ = false;  // whether there are

@@ -17,6 +17,8 @@ struct HostInfo {
   // Controllers of the cgroup v2 tree: what can be limited.
   bool memory = false, swap = false, cpu = false, cpuset = false, pids = false, io = false;
   bool forwards_ipv4 = false;
+  // Programs of the kernel keep networks apart (bpf/link.bpf.c). Who asks for this looks himself.
+  bool links_watched = false;
   std::string file_system;  // of the data root: "extfs", "xfs"
   std::vector<std::string> warnings;
 };

@@ -244,7 +244,7 @@ void check_bpf(Report& report) {
       {"BPF sock_addr programs", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT,
        "no rules on connect(2)"},
       {"BPF traffic control programs", BPF_PROG_TYPE_SCHED_CLS, bpf_attach_type{},
-       "no fast path between containers"},
+       "networks are kept apart by nftables alone, which `nft flush ruleset` undoes"},
   };
   for (const auto& [name, type, attach, without] : programs) {
     const int error = load_error(type, attach);

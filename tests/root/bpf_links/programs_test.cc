@@ -6,22 +6,32 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/text.h"
+#include "bpf/attach.h"
+#include "bpf/drop_events.h"
 #include "bpf/links.h"
 #include "bpf/loader.h"
 #include "bpf/pins.h"
 #include "core/netns_maker.h"
 #include "sys/bpf.h"
+#include "sys/netlink.h"
 
 namespace nacelle::bpf {
 namespace {
@@ -387,16 +397,40 @@ TEST_F(LinkPrograms, an_address_goes_over_to_who_has_it_next) {
   EXPECT_EQ(links_->read_totals(next.row.link)->counters.received_packets, 1u);
 }
 
+// Ids of programs that filters of one side are.
+std::vector<uint32_t> filter_ids(uint32_t link, sys::NetworkSide side) {
+  std::vector<uint32_t> ids;
+  tcmsg fixed{};
+  fixed.tcm_ifindex = static_cast<int>(link);
+  fixed.tcm_parent = TC_H_MAKE(
+      TC_H_CLSACT, side == sys::NetworkSide::Ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+  auto socket = sys::NetlinkSocket::open();
+  auto filters = socket->dump(sys::NetlinkRequest(RTM_GETTFILTER, 0, fixed), "filters");
+  EXPECT_TRUE(filters);
+  for (const sys::NetlinkMessage& each : *filters) {
+    std::string_view rest = each.attribute(sizeof(tcmsg), TCA_OPTIONS);
+    while (rest.size() >= sizeof(rtattr)) {
+      rtattr head{};
+      std::memcpy(&head, rest.data(), sizeof head);
+      if (head.rta_type == TCA_BPF_ID) {
+        ids.push_back(sys::netlink_number<uint32_t>(rest.substr(sizeof head)));
+      }
+      rest.remove_prefix(std::min<size_t>(rest.size(), RTA_ALIGN(head.rta_len)));
+    }
+  }
+  return ids;
+}
+
 TEST_F(LinkPrograms, programs_are_replaced_where_they_are_and_rows_stay) {
   using sys::NetworkSide;
-  const auto had = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
+  const auto had = filter_ids(a_.row.link, NetworkSide::Ingress);
   ASSERT_EQ(had.size(), 1u);
   ASSERT_TRUE(sent(a_, honest(a_, b_.row.address)).verdict == redirected);
   ASSERT_TRUE(load_programs(pins));
-  const auto has = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
+  const auto has = filter_ids(a_.row.link, NetworkSide::Ingress);
   ASSERT_EQ(has.size(), 1u);
   EXPECT_NE(had, has);
-  EXPECT_EQ(sys::query_interface_programs(a_.row.link, NetworkSide::Egress)->size(), 1u);
+  EXPECT_EQ(filter_ids(a_.row.link, NetworkSide::Egress).size(), 1u);
   one_ = *open_pin(pins, "link_ingress");
   EXPECT_EQ(sent(a_, honest(a_, b_.row.address)).verdict, redirected);
   EXPECT_EQ(links_->read_totals(b_.row.link)->counters.received_packets, 2u);
@@ -411,10 +445,69 @@ TEST_F(LinkPrograms, what_was_pinned_outlives_who_pinned_it_and_goes_with_the_di
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
+TEST_F(LinkPrograms, drops_are_told_to_who_listens_and_no_more_than_he_can_read) {
+  Result<DropEvents> events = DropEvents::open(pins);
+  ASSERT_TRUE(events) << events.error().message();
+  Frame frame = honest(a_, b_.row.address);
+  frame.source = c_.row.address;
+  expect_dropped(a_, frame, NACELLE_DROP_SOURCE_ADDRESS);
+  EXPECT_FALSE(events->next()) << "nobody had listened";
+  ASSERT_TRUE(events->listen(std::chrono::minutes(1)));
+  expect_dropped(a_, frame, NACELLE_DROP_SOURCE_ADDRESS);
+  std::optional<nacelle_drop_event> event;
+  for (auto each = events->next(); each; each = events->next()) {
+    if (each->reason == NACELLE_DROP_SOURCE_ADDRESS) event = each;  // or its kernel's IPv6
+  }
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->link, a_.row.link);
+  EXPECT_EQ(event->direction, NACELLE_FROM_CONTAINER);
+  EXPECT_EQ(event->destination_port, htons(80));
+  EXPECT_EQ(std::memcmp(event->source.bytes + 12, &c_.row.address, 4), 0);
+  unsigned told = 0;
+  for (unsigned i = 0; i < 20 * NACELLE_EVENTS_PER_SECOND; ++i) {
+    (void)sent(a_, frame);
+    while (events->next()) ++told;
+  }
+  EXPECT_GT(told, 0u);
+  EXPECT_LT(told, 20u * NACELLE_EVENTS_PER_SECOND);
+  ASSERT_TRUE(events->listen(std::chrono::milliseconds(0)));
+  (void)sent(a_, frame);
+  EXPECT_FALSE(events->next());
+}
+
+TEST_F(LinkPrograms, without_filters_tcx_does_it) {
+  using sys::NetworkSide;
+  NetnsMaker unwatched = *NetnsMaker::open("");
+  std::vector<Interface> all{{.network = "old",
+                              .name = "eth0",
+                              .address = "10.9.0.2",
+                              .prefix_len = 24,
+                              .gateway = "10.9.0.1",
+                              .mac = core::mac_of_address("10.9.0.2")}};
+  const Fd place = *unwatched.make(all);
+  for (int turn = 0; turn < 2; ++turn) {  // the second time in the first one's place
+    for (const auto& [program, side, name] :
+         {std::tuple(&one_, NetworkSide::Ingress, "link_ingress"),
+          std::tuple(&other_, NetworkSide::Egress, "link_egress")}) {
+      const Result<> done = ensure_attached_by_tcx(all[0].link, *program, side, name);
+      if (!done && done.error().kind() == Kind::Unsupported) GTEST_SKIP() << "no tcx: Linux 6.6";
+      ASSERT_TRUE(done) << done.error().message();
+    }
+  }
+  const uint64_t had = links_->read_totals(0)->drops.packets[NACELLE_DROP_NO_ROW];
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(9);
+  to.sin_addr.s_addr = ip("10.9.0.2");
+  (void)::sendto(socket.get(), "?", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+  EXPECT_GT(links_->read_totals(0)->drops.packets[NACELLE_DROP_NO_ROW], had);
+}
+
 TEST_F(LinkPrograms, nothing_is_left_of_programs_without_pins_and_links) {
   using sys::NetworkSide;
-  std::vector<uint32_t> ids = *sys::query_interface_programs(a_.row.link, NetworkSide::Ingress);
-  ids.push_back(sys::query_interface_programs(a_.row.link, NetworkSide::Egress)->front());
+  std::vector<uint32_t> ids = filter_ids(a_.row.link, NetworkSide::Ingress);
+  ids.push_back(filter_ids(a_.row.link, NetworkSide::Egress).front());
   TearDown();
   // A namespace, its links and what is attached to them go when the kernel comes to it.
   bool gone = false;
