@@ -72,7 +72,7 @@ TEST(Packet, what_is_not_as_announced_is_refused) {
   header.magic ^= 1;
   EXPECT_TRUE(refused(raw(header)));
   header = header_of(0);
-  header.version = 2;
+  header.version = Header::version_value + 1;
   EXPECT_TRUE(refused(raw(header)));
   EXPECT_EQ(request, 42u) << "it can still be answered";
   EXPECT_TRUE(refused(raw(header_of(4), "hello")));
