@@ -43,9 +43,9 @@ constexpr std::string_view any_address = "0.0.0.0";
 //                 own address as the sender
 // Host ends of containers' interfaces are called nv and twelve digits (core/netns_maker.cc). A
 // packet from one must come from an address that is routed there.
-// The walls are those of bpf/link.bpf.c, which go by links and need none of this; here they hold for
-// kernels that take no programs. What the programs cannot see is whether an address was translated
-// or something was asked for from outside: that is told them by a mark.
+// The walls are those of bpf/link.bpf.c, which go by links and need none of this; here they hold
+// for kernels that take no programs. What the programs cannot see is whether an address was
+// translated or something was asked for from outside: that is told them by a mark.
 static_assert(NACELLE_MARK_TRANSLATED == 0x20000000);
 constexpr std::string_view table_text = R"(
 table ip nacelle {
