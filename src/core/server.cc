@@ -132,6 +132,9 @@ Result<> Server::open_common() {
       loop_, program_,
       NetnsPool::Handlers{.low = [this](const PoolLowEvent& event) { send_event(event); }});
   pool_->await_links();
+  // Mounts change before we serve, and not while somebody starts. What is wrong with it, the loader
+  // finds and says.
+  (void)bpf::ensure_pins_directory(bpf::pins_directory(options_.run_directory));
   watching_->start(load_programs());
   return {};
 }
