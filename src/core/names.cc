@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/text.h"
-#include "core/names_port.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
 
@@ -58,7 +57,7 @@ void Server::names_started() {
 }
 
 ring::Task<> Server::open_name_sockets(std::shared_ptr<Process> process) {
-  co_await lead_names_to_sockets(tree_, options_.cgroup_root);
+  co_await names_port_.ensure(tree_, options_.cgroup_root);
   std::vector<Fd> sockets = co_await pool_->serve(process->pidfd);
   // It may have ended meanwhile, or somebody else was as quick.
   if (process->is_running() && process->name_sockets.empty()) {

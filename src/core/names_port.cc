@@ -109,27 +109,37 @@ std::vector<bpf_insn> program_for(const Hook& hook) {
   return std::move(program).finish();
 }
 
-Result<bool> is_attached(const Fd& group, const Hook& hook) {
+// The program's id; 0: it is not there.
+Result<uint32_t> find_attached(const Fd& group, const Hook& hook) {
   for (const uint32_t id : TRY(sys::query_cgroup_programs(group, hook.type))) {
     const auto program = sys::open_program(id);
     if (!program) continue;  // it has just gone
     const auto name = sys::read_program_name(*program);
-    if (name && *name == hook.name) return true;
+    if (name && *name == hook.name) return id;
   }
-  return false;
+  return 0;
+}
+
+Result<> attach_missing(const Fd& group) {
+  for (const Hook& hook : hooks) {
+    if (TRY(find_attached(group, hook)) != 0) continue;
+    const Fd program = TRY(sys::load_address_program(program_for(hook), hook.type, hook.name));
+    TRY(sys::attach_to_cgroup(group, program, hook.type));
+  }
+  return {};
 }
 
 }  // namespace
 
-Result<> lead_names_to_sockets(const sys::CgroupTree& tree, const std::string& cgroup_root) {
-  const auto doing = [] { return std::string("answering names at 127.0.0.11"); };
-  const auto group = TRY(sys::ensure_cgroup(tree, cgroup_root).context(doing));
-  for (const Hook& hook : hooks) {
-    if (TRY(is_attached(group.dir, hook).context(doing))) continue;
-    const Fd program =
-        TRY(sys::load_address_program(program_for(hook), hook.type, hook.name).context(doing));
-    TRY(sys::attach_to_cgroup(group.dir, program, hook.type).context(doing));
+Result<> NamesPort::ensure(const sys::CgroupTree& tree, const std::string& cgroup_root) {
+  if (group_) {
+    const auto attached = sys::query_cgroup_programs(group_, hooks[0].type);
+    if (attached && contains(*attached, first_program_)) return {};
   }
+  const auto doing = [] { return std::string("answering names at 127.0.0.11"); };
+  group_ = TRY(sys::ensure_cgroup(tree, cgroup_root).context(doing)).dir;
+  TRY(attach_missing(group_).context(doing));
+  first_program_ = TRY(find_attached(group_, hooks[0]).context(doing));
   return {};
 }
 

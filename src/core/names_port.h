@@ -4,14 +4,23 @@
 // they hold for every container, and are there once.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
+#include "nacelle/fd.h"
 #include "nacelle/result.h"
 #include "sys/cgroup.h"
 
 namespace nacelle::core {
 
-// Attaches what is not attached yet.
-Result<> lead_names_to_sockets(const sys::CgroupTree& tree, const std::string& cgroup_root);
+class NamesPort {
+ public:
+  // Attaches what is not attached yet; as a rule one look says that all is.
+  Result<> ensure(const sys::CgroupTree& tree, const std::string& cgroup_root);
+
+ private:
+  Fd group_;
+  uint32_t first_program_ = 0;  // id
+};
 
 }  // namespace nacelle::core

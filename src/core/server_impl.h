@@ -19,6 +19,7 @@
 #include "container/launch.h"
 #include "core/log_link.h"
 #include "core/messages.h"
+#include "core/names_port.h"
 #include "core/netns_pool.h"
 #include "core/packet.h"
 #include "core/record.h"
@@ -204,6 +205,7 @@ class Server {
   bool groups_known_ = false;  // whether there are
   ring::Notice groups_loaded_;
   std::unique_ptr<LogLink> logs_;
+  NamesPort names_port_;
   std::unique_ptr<WorkerLink> names_;  // started for the first that is called anything
 
   Life life_ = Life::Serving;

@@ -15,7 +15,6 @@
 #include "container/cgroup.h"
 #include "container/cgroup_wire.h"
 #include "container/identity.h"
-#include "core/names_port.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
 #include "sys/file.h"
@@ -211,7 +210,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   if (record.has_names) {
     co_await check_names(request.names);
     record.names = std::move(request.names);
-    co_await lead_names_to_sockets(tree_, options_.cgroup_root);
+    co_await names_port_.ensure(tree_, options_.cgroup_root);
   }
 
   Starting starting(*this, process);

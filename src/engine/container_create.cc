@@ -355,15 +355,19 @@ void Containers::State::keep_compiled(const EntryRef& entry) {
   compiled.pop_front();
 }
 
-std::string Containers::State::hosts_own_resolv_conf() {
-  constexpr const char* path = "/etc/resolv.conf";
-  std::string stamp = stamp_of(sys::working_directory, path);
-  if (stamp != resolv_stamp || stamp.empty()) {
-    resolv_text =
-        sys::read_file_at(sys::working_directory, path, resolv_bytes_max).value_or(std::string());
-    resolv_stamp = std::move(stamp);
+const std::string& Containers::State::text_of(HostFile& file) const {
+  std::string stamp = stamp_of(sys::working_directory, file.path);
+  if (stamp != file.stamp || stamp.empty()) {
+    file.text = sys::read_file_at(sys::working_directory, file.path, resolv_bytes_max)
+                    .value_or(std::string());
+    file.stamp = std::move(stamp);
   }
-  return resolv_text;
+  return file.text;
+}
+
+std::string Containers::State::resolv_conf_for(const HostConfig& host, bool embedded) {
+  const std::string& own = text_of(hosts_resolv_conf);
+  return resolv_conf(host, own, embedded, embedded ? std::string() : text_of(resolv_behind));
 }
 
 // create. ----------------------------------------------------------------------------------------
@@ -418,8 +422,7 @@ ring::Task<> fill_directory(Containers::State* state, const CreateRequest& reque
   co_await put_file(place, "hostname", cat(request.config.hostname, '\n'), 0644);
   co_await put_file(place, "hosts", {}, 0644);
   const bool embedded = state->is_answered(container.endpoints);
-  co_await put_file(place, "resolv.conf",
-                    resolv_conf(request.host, state->hosts_own_resolv_conf(), embedded), 0644);
+  co_await put_file(place, "resolv.conf", state->resolv_conf_for(request.host, embedded), 0644);
   fault_point("create.files");
 }
 

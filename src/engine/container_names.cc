@@ -88,7 +88,7 @@ dns::Member Containers::State::names_of(const Container& container, const Endpoi
       }
     }
   }
-  const std::string hosts_own = hosts_own_resolv_conf();
+  const std::string& hosts_own = text_of(hosts_resolv_conf);
   member.upstreams = upstreams_of(container.host, hosts_own);
   member.ndots_set = has_ndots_set(container.host, hosts_own);
   return member;
@@ -108,8 +108,7 @@ ring::Task<> Containers::State::tell_names(EntryRef entry) {
 Result<> Containers::State::write_resolv_conf(Entry& entry) {
   const Container& container = entry.container;
   if (is_container(container.host.network_mode)) return {};  // write_hosts() has the other's
-  const std::string text =
-      resolv_conf(container.host, hosts_own_resolv_conf(), is_answered(container.endpoints));
+  const std::string text = resolv_conf_for(container.host, is_answered(container.endpoints));
   const Fd place = TRY(open_directory(entry));
   const auto known = sys::read_file_at(place.get(), "resolv.conf", text.size() + 1);
   if (known && *known == text) return {};
@@ -122,11 +121,10 @@ void Containers::State::change_files(Entry& entry, bool was_answered, const Endp
   const Container& container = entry.container;
   const auto place = open_directory(entry);
   if (!place) return;
-  const std::string own = hosts_own_resolv_conf();
   const auto resolv = sys::read_file_at(place->get(), "resolv.conf", file_bytes_max);
   if (!was_answered && is_answered(container.endpoints) && resolv &&
-      *resolv == resolv_conf(container.host, own, false)) {
-    (void)write_over(*place, "resolv.conf", resolv_conf(container.host, own, true));
+      *resolv == resolv_conf_for(container.host, false)) {
+    (void)write_over(*place, "resolv.conf", resolv_conf_for(container.host, true));
   }
   const std::string line = cat(endpoint.ip_address, '\t', own_host_names(container), '\n');
   if (auto hosts = sys::read_file_at(place->get(), "hosts", file_bytes_max);

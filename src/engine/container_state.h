@@ -165,7 +165,11 @@ struct Containers::State {
   std::string index_stamp;
   Janitor janitor;
   SpareRoots spares;
-  std::string resolv_text, resolv_stamp;  // the host's
+  struct HostFile {
+    const char* path;
+    std::string text = {}, stamp = {};
+  };
+  HostFile hosts_resolv_conf{.path = "/etc/resolv.conf"}, resolv_behind{.path = resolv_conf_behind};
 
   // container_find.cc
   ring::Task<> ready();  // until recover() has taken up what runs
@@ -197,7 +201,8 @@ struct Containers::State {
   Result<VolumeMount> mount_of_image(const MountPlan& plan) const;
   void keep_compiled(const EntryRef& entry);
   std::string cgroup_path(const HostConfig& host, const std::string& id) const;
-  std::string hosts_own_resolv_conf();
+  const std::string& text_of(HostFile& file) const;  // as it is now
+  std::string resolv_conf_for(const HostConfig& host, bool embedded);
 
   // container_start.cc
   ring::Task<Changed> start(EntryRef entry, std::shared_ptr<StartTrace> trace);

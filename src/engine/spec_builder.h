@@ -99,8 +99,12 @@ Result<ResolvedUser> resolve_user(std::string_view user, const std::vector<std::
 std::string hosts_file(const CreateRequest& request, const std::string& hostname,
                        const std::vector<std::pair<std::string, std::string>>& address_and_names,
                        std::string_view host_gateway = {});
-// `embedded`: names are answered at 127.0.0.11. `hosts_own`: the host's file.
-std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool embedded);
+// `embedded`: names are answered at 127.0.0.11. `hosts_own`: the host's file. Where that names
+// systemd's server on the loopback device alone, which a container on the default network cannot
+// reach, the servers are those of `behind`: the file of those that systemd asks.
+std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool embedded,
+                        std::string_view behind = {});
+inline constexpr const char* resolv_conf_behind = "/run/systemd/resolve/resolv.conf";
 // Whom the one that answers there asks for what it does not know.
 std::vector<dns::Upstream> upstreams_of(const HostConfig& host, std::string_view hosts_own);
 // Somebody has said how many dots a name has that is looked up outside, and not none.

@@ -156,7 +156,14 @@ std::string adapt_servers(const HostConfig& host, bool embedded, Resolver& resol
 
 }  // namespace
 
-std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool embedded) {
+std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool embedded,
+                        std::string_view behind) {
+  std::string_view path = "/etc/resolv.conf";
+  if (!embedded && !is_host(host.network_mode) &&
+      parse_resolver(hosts_own).servers == std::vector<std::string>{"127.0.0.53"}) {
+    hosts_own = behind;
+    path = behind.empty() ? "" : resolv_conf_behind;
+  }
   Resolver resolver = resolver_for(host, hosts_own);
   const std::string said = adapt_servers(host, embedded, resolver);
   std::string_view ndots_from = host.dns_options.empty() ? "host" : "override";
@@ -170,7 +177,7 @@ std::string resolv_conf(const HostConfig& host, std::string_view hosts_own, bool
   for (const std::string& server : resolver.servers) text += cat("nameserver ", server, '\n');
   if (!resolver.search.empty()) text += line_of("search", resolver.search);
   if (!resolver.options.empty()) text += line_of("options", resolver.options);
-  text += cat(resolver.other, "\n# Based on host file: '/etc/resolv.conf'", said,
+  text += cat(resolver.other, "\n# Based on host file: '", path, '\'', said,
               "# Overrides: ", overrides_of(host), '\n');
   if (has_ndots) text += cat("# Option ndots from: ", ndots_from, '\n');
   return text;

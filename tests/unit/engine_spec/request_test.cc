@@ -228,7 +228,7 @@ TEST(Resolving, uses_the_hosts_servers_but_not_the_host_itself) {
       "nameserver 8.8.8.8\nnameserver 8.8.4.4\n\n"
       "# Based on host file: '/etc/resolv.conf' (legacy)\n# Used default nameservers.\n"
       "# Overrides: []\n";
-  EXPECT_EQ(resolv_text(host, "nameserver 127.0.0.53\nnameserver ::1\n", false), everyones);
+  EXPECT_EQ(resolv_text(host, "nameserver 127.0.0.54\nnameserver ::1\n", false), everyones);
   EXPECT_EQ(resolv_text(host, "", false), everyones);
   HostConfig shared;
   shared.network_mode = "host";
@@ -245,6 +245,20 @@ TEST(Resolving, uses_the_hosts_servers_but_not_the_host_itself) {
   EXPECT_EQ(resolv_text(host, own_resolv_conf, false), servers + "search c.org\n" + end);
   host.dns_search = {"."};
   EXPECT_EQ(resolv_text(host, own_resolv_conf, false), servers + end);
+}
+
+TEST(Resolving, looks_behind_the_server_of_systemd) {
+  const HostConfig host;
+  const std::string_view own = "nameserver 127.0.0.53\noptions edns0\n";
+  EXPECT_TRUE(resolv_conf(host, own, false, "nameserver 10.0.0.1\nsearch a.org\n")
+                  .ends_with("nameserver 10.0.0.1\nsearch a.org\n\n"
+                             "# Based on host file: '/run/systemd/resolve/resolv.conf' (legacy)\n"
+                             "# Overrides: []\n"));
+  EXPECT_TRUE(resolv_conf(host, own, false)
+                  .ends_with("# Based on host file: '' (legacy)\n# Used default nameservers.\n"
+                             "# Overrides: []\n"));
+  EXPECT_TRUE(resolv_conf(host, own, true, "nameserver 10.0.0.1\n")
+                  .contains("# ExtServers: [host(127.0.0.53)]\n"));
 }
 
 TEST(Resolving, on_networks_of_ones_own_asks_the_embedded_server) {
