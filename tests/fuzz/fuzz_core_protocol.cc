@@ -38,9 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_all<core::StartRequest, core::ExecRequest, core::SignalRequest, core::FreezeRequest,
           core::UpdateRequest, core::ResizeRequest, core::AttachRequest, core::ForgetRequest,
           core::PoolRequest, core::ListRequest, core::ParkedRequest, core::UpgradeRequest,
-          core::CloseInputRequest, core::StatusRequest, core::ShutdownRequest, core::ErrorReply,
-          core::ListRequest::Reply, logs::Drained, logs::ClientLeft, logs::LogTrouble,
-          logs::InputEnded>(payload);
+          core::CloseInputRequest, core::ConnectRequest, core::DisconnectRequest,
+          core::NamesRequest, core::ShutdownRequest, core::ErrorReply, core::ListRequest::Reply,
+          logs::Drained, logs::ClientLeft, logs::LogTrouble, logs::InputEnded>(payload);
   (void)core::decode_record(payload);
   if (const auto plan = container::decode_cgroup_plan(payload)) {
     if (container::encode_cgroup_plan(*plan) != payload) std::abort();
