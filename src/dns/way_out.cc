@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -156,6 +157,15 @@ void WayOut::end_tcp(std::string_view reply) {
   by_tcp_.pop_front();
   house_.came_back(std::move(pending), reply);
   if (!tcp_busy_) begin_tcp();
+}
+
+bool WayOut::has_room(const std::string& container) const {
+  if (under_way() < of_one_max) return true;
+  if (under_way() >= under_way_max) return false;
+  const auto by_it = [&](const Pending& each) { return each.asked.container == container; };
+  const auto udp =
+      std::ranges::count_if(by_udp_, [&](const auto& each) { return by_it(each.second); });
+  return static_cast<size_t>(udp + std::ranges::count_if(by_tcp_, by_it)) < of_one_max;
 }
 
 void WayOut::forget(const std::string& container) {

@@ -15,7 +15,8 @@ namespace nacelle::dns {
 
 class WayOut {
  public:
-  static constexpr size_t under_way_max = 256;
+  // Of one container, and of all: the host's is shared.
+  static constexpr size_t of_one_max = 256, under_way_max = 2048;
 
   WayOut(House& house, Fd udp, Fd tcp);
   ~WayOut();
@@ -24,7 +25,7 @@ class WayOut {
 
   // Its deadline is set. What cannot be sent comes back at once.
   void ask(Pending pending);
-  bool is_full() const { return under_way() >= under_way_max; }
+  bool has_room(const std::string& container) const;
   size_t under_way() const { return by_udp_.size() + by_tcp_.size(); }
   // Those of `container` are given up without a word.
   void forget(const std::string& container);

@@ -220,7 +220,7 @@ void Worker::next_turn(Pending pending) {
     return reply(pending.asked, error_reply(pending.asked.query, Code::ServerFailure));
   }
   WayOut& way_out = pending.upstream().from_host ? host_ : found->second->way_out();
-  if (way_out.is_full()) {
+  if (!way_out.has_room(pending.asked.container)) {
     return reply(pending.asked, error_reply(pending.asked.query, Code::Refused));
   }
   way_out.ask(std::move(pending));
