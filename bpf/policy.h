@@ -59,7 +59,7 @@ struct policy_flow {
 };
 struct policy_flow_state {
   __u32 policy, generation;
-  __u32 seen_s;     // CLOCK_MONOTONIC, coarse
+  __u32 seen_s;     // in 2^30 ns of CLOCK_MONOTONIC: dividing would cost more than it is worth
   __u8 direction;   // of its first packet
   __u8 is_cut;      // by a change of the policy: neither way until it is begun anew
   __u8 would_drop;  // says the trial: by this counter
@@ -478,7 +478,7 @@ static __noinline int policy_judge(struct __sk_buff* skb, const struct packet* p
                             .direction = to_container ? NACELLE_INGRESS : NACELLE_EGRESS,
                             .protocol = packet->protocol,
                             .header_bytes = packet->header_bytes,
-                            .now_s = (__u32)(bpf_ktime_get_coarse_ns() / NS_PER_S)};
+                            .now_s = (__u32)(bpf_ktime_get_coarse_ns() >> 30)};
   about.flow.link = link->link;
   about.flow.protocol = packet->protocol;
   about.flow.local = to_container ? packet->destination : packet->source;

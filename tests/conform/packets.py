@@ -8,7 +8,7 @@ usage: packets.py serve tcp|udp PORT NAME     answers everyone with NAME and the
        packets.py hold tcp|udp ADDRESS PORT   listens there and says nothing
        packets.py echo PORT                   by tcp, whatever comes, for as long as it comes
        packets.py stream ADDRESS PORT         to that: `alive` and `stalled`, whenever that changes
-       packets.py sink PORT                   by udp; prints how many came, a second after the last
+       packets.py sink PORT                   by udp; prints `ready`, and a second after the last how many came
        packets.py flood ADDRESS PORT COUNT BYTES   to that
        packets.py ping ADDRESS BYTES          exit code 1 where no answer comes
        packets.py dns FILE                    answers everyone on 127.0.0.1 with the addresses in FILE
@@ -120,6 +120,7 @@ def sink(port):
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     server.bind(("0.0.0.0", int(port)))
     server.settimeout(20)
+    print("ready", flush=True)
     count = 0
     try:
         while server.recv(65536):
