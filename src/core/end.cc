@@ -99,6 +99,18 @@ ring::Task<> Server::watch_memory(std::shared_ptr<Process> process) {
   }
 }
 
+// An end is told once it is written down. Where there is no descriptor or no room for that, it is a
+// moment later.
+ring::Task<> Server::save_surely(const Record& record) {
+  constexpr auto retry = std::chrono::milliseconds(20);
+  for (;;) {
+    Result<> saved = records_->save(record);
+    const int error = saved ? 0 : saved.error().error_number();
+    if (error != EMFILE && error != ENFILE && error != ENOSPC) co_return co_await std::move(saved);
+    co_await ring::sleep_for(loop_, retry);
+  }
+}
+
 ring::Task<> Server::watch(std::shared_ptr<Process> process) {
   if (process->stage == Process::Stage::Running) {
     if (process->record.exec.empty()) watching_->start(watch_memory(process));
@@ -117,7 +129,7 @@ ring::Task<> Server::watch(std::shared_ptr<Process> process) {
     record.wait_status = status.value_or(0);
     note_end(*process);
     fault_point("core exit reaped");
-    if (auto saved = records_->save(record); !saved) co_await std::move(saved);
+    co_await save_surely(record);
   }
   co_await finish(process);
 }
@@ -162,7 +174,7 @@ ring::Task<> Server::finish(std::shared_ptr<Process> process) {
     *each = Fd();
   }
   record.reported = true;
-  if (auto saved = records_->save(record); !saved) co_await std::move(saved);
+  co_await save_surely(record);
   ExitedEvent event{
       record.id,       record.exec, record.wait_status, record.status_known, record.oom_kills > 0,
       record.ended_ns, {}};

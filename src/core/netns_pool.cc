@@ -70,7 +70,7 @@ struct NetnsPool::State {
   std::set<std::pair<std::string, std::string>> in_use;  // network and address
   std::vector<Fd> used;                                  // namespaces nobody is in any more
   bool letting_go = false;
-  Fd control;                                            // the maker's; empty: none runs
+  Fd control;  // the maker's; empty: none runs
   Fd maker;
   bool busy = false;  // one request is with the maker
   ring::Notice idle;

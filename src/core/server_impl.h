@@ -146,6 +146,7 @@ class Server {
   ring::Task<Nothing> perform(ForgetRequest request, Exchange& exchange);
   ring::Task<> empty_cgroup(std::shared_ptr<Process> process);
   void drop(Process& process);
+  ring::Task<> save_surely(const Record& record);
   ring::Task<> end_mounts(Fd mounts);
 
   // control.cc

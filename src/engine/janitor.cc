@@ -14,8 +14,8 @@ namespace nacelle::engine {
 namespace {
 
 constexpr ring::Duration pause = std::chrono::seconds(1);
-// Beyond this it does not wait for its moment, and beyond the other it takes its turn like everybody
-// else: the backlog is bounded, whatever the load is.
+// Beyond this it does not wait for its moment, and beyond the other it takes its turn like
+// everybody else: the backlog is bounded, whatever the load is.
 constexpr size_t much = 256, too_much = 1024;
 constexpr size_t side_by_side_max = 16;
 

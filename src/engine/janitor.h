@@ -1,7 +1,7 @@
 // What containers leave behind and nobody waits for: the last mount of a writable root, whose end
-// makes its file system write out everything it has (a commit of the journal, which holds up whoever
-// changes a file meanwhile), and directories to be deleted. It is done in spare time, a moment
-// later, for many at once: mounts that end side by side share a commit.
+// makes its file system write out everything it has (a commit of the journal, which holds up
+// whoever changes a file meanwhile), and directories to be deleted. It is done in spare time, a
+// moment later, for many at once: mounts that end side by side share a commit.
 #pragma once
 
 #include <memory>

@@ -162,8 +162,7 @@ Result<Record> parse_record(std::string_view text) {
 
 Result<> save_record(const Fd& directory, std::string_view text) {
   {
-    const Fd file =
-        TRY(sys::open_at(directory.get(), new_record_name, O_WRONLY | O_CREAT, 0600));
+    const Fd file = TRY(sys::open_at(directory.get(), new_record_name, O_WRONLY | O_CREAT, 0600));
     // Only what a crash has left: the file system would write out at once what replaces a cut one.
     if (TRY(sys::stat_fd(file)).st_size > 0 && ::ftruncate(file.get(), 0) != 0) {
       return fail_errno(errno, "ftruncate of a record");

@@ -160,8 +160,8 @@ inline constexpr uint64_t here = ~uint64_t{0};
             .cancellable = false};
 }
 
-// The same on one of the ring's own threads, for what the kernel waits for inside of close(2) itself:
-// the last descriptor of a mount namespace takes its mounts apart.
+// The same on one of the ring's own threads, for what the kernel waits for inside of close(2)
+// itself: the last descriptor of a mount namespace takes its mounts apart.
 [[nodiscard]] inline auto close_aside(Loop& loop, Fd file) {
   auto prepare = [file = std::move(file)](io_uring_sqe* sqe) mutable {
     io_uring_prep_close(sqe, std::move(file).release());
