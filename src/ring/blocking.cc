@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,11 +46,11 @@ struct Work {
   Result<> result;  // the loop's once `ended` can be read
 };
 
-// Of this thread alone. Where it may not, it goes on as everybody else.
+// Of this thread alone, and at the disk alone: one that seldom gets a processor would hold locks of
+// the file system meanwhile, for which a start waits.
 void yield_to_others() {
-  constexpr int lowest = 19, who_process = 1, idle_class = 3 << 13;  // ioprio_set(2)
-  (void)::setpriority(PRIO_PROCESS, 0, lowest);
-  (void)::syscall(SYS_ioprio_set, who_process, 0, idle_class);
+  constexpr int who_process = 1, best_effort = 2 << 13, last = 7;  // ioprio_set(2)
+  (void)::syscall(SYS_ioprio_set, who_process, 0, best_effort | last);
 }
 
 void* run_work(void* raw) {

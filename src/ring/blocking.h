@@ -13,8 +13,7 @@ namespace nacelle::ring {
 
 using BlockingCall = std::move_only_function<Result<>()>;
 
-// For whom it is done: nobody waits for what is done in spare time, and it yields to everything
-// else, at the disk, too.
+// For whom it is done: nobody waits for what is done in spare time, and at the disk it comes last.
 enum class Pace : uint8_t { Now, SpareTime };
 
 // `call` owns what it uses: who is called off leaves the thread to end by itself. Where no thread
