@@ -273,8 +273,8 @@ static __always_inline int judge_arp(struct __sk_buff* skb, const struct nacelle
   return PASS;
 }
 
-// The host's stack gets what is not as simple: the last hop (it says so by ICMP), options, fragments
-// (they have to be put together where addresses are translated), frames to another MAC.
+// The host's stack gets what is not as simple: the last hop (it says so by ICMP), options,
+// fragments (they have to be put together where addresses are translated), frames to another MAC.
 static __always_inline int can_deliver(const struct __sk_buff* skb, const struct packet* packet,
                                        __u8 ttl) {
   return ttl > 1 && !packet->is_fragment && packet->header_bytes == sizeof(struct iphdr) &&

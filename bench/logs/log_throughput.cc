@@ -1,10 +1,10 @@
 // log_throughput [--smoke] [--rounds N] [--mib N] [--directory DIR] NACELLE_WORKER
 //
 // Goal: what a container's output costs on its way into a json-file log, beside the least that any
-// log can cost: `cat > file` of the same output. Method: a writer of lines of 200 bytes into a pipe,
-// its other end at cat or at the log worker, round by round in turn; the time until all of it is in
-// the file. Lines come one per write(2), as most programs write them, and in blocks of 64 KiB,
-// where the reader is all that is measured. The ratio is that of the medians.
+// log can cost: `cat > file` of the same output. Method: a writer of lines of 200 bytes into a
+// pipe, its other end at cat or at the log worker, round by round in turn; the time until all of it
+// is in the file. Lines come one per write(2), as most programs write them, and in blocks of 64
+// KiB, where the reader is all that is measured. The ratio is that of the medians.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -170,10 +170,8 @@ class Worker {
     const Fd journal(::memfd_create("journal", MFD_CLOEXEC));
     if (!directory || ::ftruncate(journal.get(), logs::journal_bytes) < 0) die(directory_path);
     Pipe out = make_pipe(), err = make_pipe();
-    const logs::AddStreams how{.key = cat("bench-", round),
-                               .has_stdout = true,
-                               .has_stderr = true,
-                               .has_directory = true};
+    const logs::AddStreams how{
+        .key = cat("bench-", round), .has_stdout = true, .has_stderr = true, .has_directory = true};
     tell(how, {&journal, &out.read, &err.read, &directory});
     ::usleep(20'000);
     const double used = seconds_used(pid_);
@@ -196,7 +194,8 @@ class Worker {
  private:
   template <class Message>
   void tell(const Message& message, std::vector<const Fd*> descriptors) {
-    const std::string bytes = static_cast<char>(Message::code) + nacelle::codec::flat::encode(message);
+    const std::string bytes =
+        static_cast<char>(Message::code) + nacelle::codec::flat::encode(message);
     iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
     alignas(cmsghdr) char ancillary[CMSG_SPACE(8 * sizeof(int))] = {};
     msghdr packet{};
@@ -253,11 +252,11 @@ double compare(Setting setting, bool line_by_line) {
     ours_cpu.push_back(logged.cpu_s);
   }
   const double ratio = median(ours) / median(cats);
-  std::printf("%-17s cat %6.0f MiB/s (MAD %.0f, cpu %.3f s)  log %6.0f MiB/s (MAD %.0f, cpu %.3f s)"
-              "  ratio %.2f  paired %.2f\n",
-              line_by_line ? "a write per line" : "writes of 64 KiB", median(cats),
-              deviation(cats), median(cats_cpu), median(ours), deviation(ours), median(ours_cpu),
-              ratio, median(paired));
+  std::printf(
+      "%-17s cat %6.0f MiB/s (MAD %.0f, cpu %.3f s)  log %6.0f MiB/s (MAD %.0f, cpu %.3f s)"
+      "  ratio %.2f  paired %.2f\n",
+      line_by_line ? "a write per line" : "writes of 64 KiB", median(cats), deviation(cats),
+      median(cats_cpu), median(ours), deviation(ours), median(ours_cpu), ratio, median(paired));
   return ratio;
 }
 

@@ -14,7 +14,7 @@ std::vector<Route> all_routes() {
   std::vector<Route> all;
   for (const auto family :
        {container_routes, exec_routes, archive_routes, image_routes, volume_routes, network_routes,
-         policy_routes, system_routes, swarm_routes, build_routes, metrics_routes}) {
+        policy_routes, system_routes, swarm_routes, build_routes, metrics_routes}) {
     for (Route& route : family()) all.push_back(route);
   }
   return all;

@@ -1,5 +1,7 @@
 #include "api/build_control.h"
 
+#include <api/buildkit/control.pb.h>
+#include <api/buildkit/gateway.pb.h>
 #include <array>
 #include <chrono>
 #include <optional>
@@ -8,8 +10,6 @@
 
 #include "api/build_journal.h"
 #include "api/build_options.h"
-#include "api/buildkit/control.pb.h"
-#include "api/buildkit/gateway.pb.h"
 #include "base/text.h"
 #include "build/ignore.h"
 #include "engine/build.h"
@@ -136,8 +136,7 @@ ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob
                        FrontendOptions options) {
   BuildRequest request = co_await read_frontend_options(options);
   const BuildSession session = co_await sessions->find(engine->loop, job->session);
-  std::vector<std::string> ignored =
-      co_await read_dockerfile(&session, &request, &job->journal);
+  std::vector<std::string> ignored = co_await read_dockerfile(&session, &request, &job->journal);
   request.send_context = [&](Fd pipe) {
     return send_context(&session, &job->journal, ignored, std::move(pipe));
   };
@@ -150,8 +149,7 @@ ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob
 
 ring::Task<> build_for(engine::Engine* engine, BuildSessions* sessions, BuildJob* job,
                        FrontendOptions options) {
-  Result<> built =
-      co_await ring::as_result(run_build(engine, sessions, job, std::move(options)));
+  Result<> built = co_await ring::as_result(run_build(engine, sessions, job, std::move(options)));
   if (built) co_return;
   const Kind kind = built.error().kind();
   if (kind == Kind::Cancelled) co_await std::move(built);
@@ -203,7 +201,8 @@ ring::Task<> export_image(engine::Engine* engine, const BuildSession* session, B
     note += cat(", naming to ", name.text());
     all += cat(all.empty() ? "" : ",", name.text());
     if (is_on(*exporter, "push")) {
-      co_await engine->images->push(name, job->journal, co_await session->credentials(name.registry));
+      co_await engine->images->push(name, job->journal,
+                                    co_await session->credentials(name.registry));
     }
   }
   if (!all.empty()) told["image.name"] = all;
@@ -270,8 +269,8 @@ ring::Task<> BuildControl::solve(GrpcCall& call) {
   if (job->image && !exporters.empty()) {
     const BuildSession session = co_await sessions_.find(engine_.loop, job->session);
     for (const messages::Exporter& each : exporters) {
-      job->result = co_await ring::as_result(
-          export_image(&engine_, &session, job.get(), &each, &response));
+      job->result =
+          co_await ring::as_result(export_image(&engine_, &session, job.get(), &each, &response));
       co_await Result<>(*job->result);
     }
   }

@@ -1,8 +1,8 @@
 #include "api/build_journal.h"
 
+#include <api/buildkit/control.pb.h>
 #include <utility>
 
-#include "api/buildkit/control.pb.h"
 #include "base/text.h"
 #include "codec/digest.h"
 #include "engine/moment.h"
@@ -160,7 +160,8 @@ void BuildJournal::layer(const image::Progress& progress) {
   set_time(told->mutable_timestamp(), now);
   set_time(told->mutable_started(), began->second);
   using enum image::Progress::Step;
-  if (progress.step == Complete || progress.step == Exists) set_time(told->mutable_completed(), now);
+  if (progress.step == Complete || progress.step == Exists)
+    set_time(told->mutable_completed(), now);
   add(status.SerializeAsString());
 }
 

@@ -60,8 +60,8 @@ class BuildJournal final : public engine::BuildListener, public image::Observer 
 
   std::string id_;
   size_t vertexes_ = 0;
-  std::map<std::string, Vertex> open_;  // by digest
-  std::string step_, last_;             // digests: of the step under way, of the one before
+  std::map<std::string, Vertex> open_;        // by digest
+  std::string step_, last_;                   // digests: of the step under way, of the one before
   std::map<std::string, int64_t> transfers_;  // when they began
   std::string failed_;
   std::deque<std::string> messages_;

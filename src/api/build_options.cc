@@ -34,7 +34,8 @@ Result<> read_network(std::string_view mode, BuildRequest& request) {
   if (mode == "host" || mode == "none") {
     request.host.network_mode = mode;
   } else if (!mode.empty() && mode != "sandbox" && mode != "default") {
-    return fail(Kind::Invalid, cat("network mode ", in_quotes(mode), " is not supported for builds"));
+    return fail(Kind::Invalid,
+                cat("network mode ", in_quotes(mode), " is not supported for builds"));
   }
   return {};
 }
@@ -77,8 +78,8 @@ Result<> read_option(const std::string& key, const std::string& value, BuildRequ
   } else if (name == "force-network-mode") {
     return read_network(value, request);
   } else if (name == "context" || name.starts_with(context_prefix)) {
-    return fail(Kind::Unsupported, cat(key, "=", value,
-                                       ": a build's context is taken from its client only"));
+    return fail(Kind::Unsupported,
+                cat(key, "=", value, ": a build's context is taken from its client only"));
   } else if (name == "requestid") {
     return fail(Kind::Unsupported, cat("the builder does not answer ", in_quotes(value)));
   }

@@ -1,5 +1,6 @@
 #include "api/build_session.h"
 
+#include <api/buildkit/session.pb.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -7,7 +8,6 @@
 #include <utility>
 
 #include "api/body_pipe.h"
-#include "api/buildkit/session.pb.h"
 #include "api/file_sync.h"
 #include "base/text.h"
 #include "build/dockerfile.h"
@@ -49,7 +49,8 @@ ring::Task<std::unique_ptr<GrpcCall>> begin_sync(GrpcConnection& connection,
 ring::Task<bool> turn(GrpcCall& call, FileReceiver& receiver) {
   const std::optional<std::string> packet = co_await call.receive();
   if (!packet) {
-    if (!receiver.finished()) co_await fail(Kind::Invalid, "the client sent only part of its files");
+    if (!receiver.finished())
+      co_await fail(Kind::Invalid, "the client sent only part of its files");
     co_return false;
   }
   co_await receiver.take(*packet);
@@ -91,11 +92,11 @@ ring::Task<std::map<std::string, std::string>> BuildSession::read_files(Wish wis
 ring::Task<image::Credentials> BuildSession::credentials(std::string registry) const {
   messages::CredentialsRequest request;
   request.set_host(registry == "docker.io" ? docker_hub : registry);
-  auto answer = co_await ring::as_result(ring::with_deadline(
-      loop_,
-      http::grpc_ask(*connection_, "/moby.filesync.v1.Auth/Credentials",
-                     request.SerializeAsString()),
-      answer_patience, "asking the client for credentials"));
+  auto answer = co_await ring::as_result(
+      ring::with_deadline(loop_,
+                          http::grpc_ask(*connection_, "/moby.filesync.v1.Auth/Credentials",
+                                         request.SerializeAsString()),
+                          answer_patience, "asking the client for credentials"));
   if (!answer) {
     if (answer.error().kind() == Kind::Cancelled) co_await std::move(answer);
     co_return image::Credentials();
@@ -131,8 +132,8 @@ ring::Task<std::optional<std::string>> BuildSession::secret(std::string id) cons
 // Sessions. --------------------------------------------------------------------------------------
 
 ring::Task<> BuildSessions::serve(ring::Loop& loop, std::string id, http::Hijacked taken) {
-  const auto connection = std::make_shared<GrpcConnection>(loop, std::move(taken),
-                                                           GrpcConnection::End::Client);
+  const auto connection =
+      std::make_shared<GrpcConnection>(loop, std::move(taken), GrpcConnection::End::Client);
   open_[id] = connection;
   const Result<> ended = co_await ring::as_result(connection->run());
   if (const auto found = open_.find(id); found != open_.end() && found->second == connection) {

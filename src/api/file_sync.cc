@@ -1,9 +1,9 @@
 #include "api/file_sync.h"
 
+#include <api/buildkit/session.pb.h>
 #include <algorithm>
 #include <utility>
 
-#include "api/buildkit/session.pb.h"
 #include "base/text.h"
 #include "codec/json.h"
 
@@ -13,7 +13,7 @@ namespace {
 using buildkit::session::Packet;
 using buildkit::session::Stat;
 
-constexpr uint64_t asked_bytes_max = 8u << 20;   // on their way at a time, but for one large file
+constexpr uint64_t asked_bytes_max = 8u << 20;  // on their way at a time, but for one large file
 constexpr uint32_t asked_files_max = 512;
 constexpr uint64_t named_bytes_max = 512u << 20;
 constexpr int64_t ns_per_s = 1'000'000'000;
@@ -33,7 +33,8 @@ Result<codec::tar::Type> type_of(const Stat& stat) {
     return (mode & mode_character) != 0 ? CharacterDevice : BlockDevice;
   }
   if ((mode & mode_socket) != 0) {
-    return fail(Kind::Invalid, cat(codec::json::in_quotes(stat.path()), ": sockets cannot be sent"));
+    return fail(Kind::Invalid,
+                cat(codec::json::in_quotes(stat.path()), ": sockets cannot be sent"));
   }
   return stat.linkname().empty() ? File : HardLink;
 }
@@ -54,7 +55,8 @@ Result<codec::tar::Entry> entry_of(const Stat& stat) {
   const uint32_t mode = stat.mode();
   entry.mode = (mode & 0777) | ((mode & mode_setuid) != 0 ? 04000 : 0) |
                ((mode & mode_setgid) != 0 ? 02000 : 0) | ((mode & mode_sticky) != 0 ? 01000 : 0);
-  if (stat.size() < 0) return fail(Kind::Invalid, cat(codec::json::in_quotes(stat.path()), ": a negative size"));
+  if (stat.size() < 0)
+    return fail(Kind::Invalid, cat(codec::json::in_quotes(stat.path()), ": a negative size"));
   entry.size = entry.type == codec::tar::Type::File ? static_cast<uint64_t>(stat.size()) : 0;
   entry.modified.seconds = stat.mod_time() / ns_per_s;
   int64_t rest = stat.mod_time() % ns_per_s;
@@ -115,13 +117,10 @@ Result<> FileReceiver::take(std::string_view packet_bytes) {
         files_.emplace_back().entry = TRY(entry_of(stat));
       }
       break;
-    case Packet::DATA:
-      TRY(data(packet.id(), packet.data()));
-      break;
+    case Packet::DATA: TRY(data(packet.id(), packet.data())); break;
     case Packet::ERR:
       return fail(Kind::Invalid, cat("the client cannot send its files: ", packet.data()));
-    default:
-      return fail(Kind::Invalid, "a packet of files that is not the client's to send");
+    default: return fail(Kind::Invalid, "a packet of files that is not the client's to send");
   }
   TRY(advance());
   ask();
@@ -138,7 +137,8 @@ Result<> FileReceiver::data(uint32_t id, std::string_view bytes) {
   file.got += bytes.size();
   const uint64_t size = file.entry.size;
   if (file.got > size || (bytes.empty() && file.got < size)) {
-    return fail(Kind::Invalid, cat(codec::json::in_quotes(file.entry.name), ": changed while it was sent"));
+    return fail(Kind::Invalid,
+                cat(codec::json::in_quotes(file.entry.name), ": changed while it was sent"));
   }
   if (bytes.empty()) {
     file.whole = true;

@@ -18,14 +18,15 @@ struct WithoutNames {
 
 // A type with a describe().
 template <class T>
-concept Described = requires(T& value, WithoutNames<void (*)(...)>& visit) { value.describe(visit); };
+concept Described =
+    requires(T& value, WithoutNames<void (*)(...)>& visit) { value.describe(visit); };
 
 }  // namespace nacelle
 
 // Inside a type that has a describe(): its fields() for codec/flat.h.
-#define NACELLE_FLAT_FIELDS                     \
-  template <class Visit>                        \
-  void fields(Visit& visit) {                   \
+#define NACELLE_FLAT_FIELDS                      \
+  template <class Visit>                         \
+  void fields(Visit& visit) {                    \
     ::nacelle::WithoutNames<Visit> names{visit}; \
-    describe(names);                            \
+    describe(names);                             \
   }

@@ -1,5 +1,6 @@
 // What happened, as Docker tells it: kept (the last 256, as Docker does) for those who ask later,
-// and given to those who listen. A listener that does not keep up loses its place, never the engine.
+// and given to those who listen. A listener that does not keep up loses its place, never the
+// engine.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct Event {
   std::string action;  // "create" "start" "die" "exec_create: sh" "health_status: healthy" ...
   std::string actor;   // id or name
   std::map<std::string, std::string> attributes;  // of a container: image, name and its labels
-  int64_t time_ns = 0;  // since 1970
+  int64_t time_ns = 0;                            // since 1970
 };
 
 class Events {

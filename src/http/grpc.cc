@@ -26,7 +26,14 @@ constexpr int32_t connection_window_bytes = 64 << 20;
 constexpr uint32_t frame_bytes_max = 1u << 20;
 
 // https://grpc.io/docs/guides/status-codes/
-enum Code : int { ok = 0, cancelled = 1, unknown = 2, not_found = 5, denied = 7, unimplemented = 12 };
+enum Code : int {
+  ok = 0,
+  cancelled = 1,
+  unknown = 2,
+  not_found = 5,
+  denied = 7,
+  unimplemented = 12
+};
 constexpr int unavailable = 14, unauthenticated = 16;
 
 // Clients put the name of any code but `unknown` before the words.
@@ -35,18 +42,13 @@ int code_of(Kind kind) {
 }
 Kind kind_of(int code) {
   switch (code) {
-    case not_found:
-      return Kind::NotFound;
+    case not_found: return Kind::NotFound;
     case denied:
-    case unauthenticated:
-      return Kind::Denied;
-    case unimplemented:
-      return Kind::Unsupported;
+    case unauthenticated: return Kind::Denied;
+    case unimplemented: return Kind::Unsupported;
     case cancelled:
-    case unavailable:
-      return Kind::Unavailable;
-    default:
-      return Kind::Invalid;
+    case unavailable: return Kind::Unavailable;
+    default: return Kind::Invalid;
   }
 }
 
@@ -81,14 +83,14 @@ struct Stream {
   std::string path;
   Headers metadata;  // what the other end said before its messages, and after them
   size_t metadata_bytes = 0;
-  std::string in;      // messages, with their prefixes
+  std::string in;       // messages, with their prefixes
   size_t in_taken = 0;  // of `in`
-  size_t unasked = 0;  // of what came: not yet told to the other end to be consumed
+  size_t unasked = 0;   // of what came: not yet told to the other end to be consumed
   bool in_ended = false;
   std::string out;
   size_t out_taken = 0;
   bool out_ended = false, begun = false, closed = false;
-  Result<> status;            // of who serves: what the call ends with
+  Result<> status;              // of who serves: what the call ends with
   ring::Scope* work = nullptr;  // of who serves, while it does
   ring::Notice changed;
 
@@ -396,7 +398,8 @@ ring::Task<std::optional<std::string>> State::receive(SharedStream stream) {
 ring::Task<> State::send(SharedStream stream, std::string message) {
   if (end == End::Server) begin_answer(*stream);
   while (!stream->closed && stream->unsent() > unsent_bytes_max) co_await stream->changed.wait();
-  if (stream->closed) co_await fail(Kind::Unavailable, cat(stream->path, ": the other end has gone"));
+  if (stream->closed)
+    co_await fail(Kind::Unavailable, cat(stream->path, ": the other end has gone"));
   stream->out += with_prefix(message);
   resume(*stream);
 }
@@ -482,7 +485,8 @@ ring::Task<> GrpcConnection::run() {
   if (state->session == nullptr) co_await fail(Kind::Exhausted, "nghttp2: no session");
   ring::Scope calls(state->loop, [](const Error&) {});
   // Whoever can no longer write will not be heard either.
-  ring::Scope writing(state->loop, [&](const Error&) { ::shutdown(state->socket.get(), SHUT_RDWR); });
+  ring::Scope writing(state->loop,
+                      [&](const Error&) { ::shutdown(state->socket.get(), SHUT_RDWR); });
   state->calls = &calls;
   writing.start(state->write());
   Result<> read = co_await ring::as_result(state->read());
@@ -502,9 +506,12 @@ Result<std::unique_ptr<GrpcCall>> GrpcConnection::call(std::string path, Headers
   if (state.session == nullptr || state.calls == nullptr) {
     return fail(Kind::Unavailable, cat(path, ": the client has gone"));
   }
-  std::vector<nghttp2_nv> headers{pair(":method", "POST"), pair(":scheme", "http"),
-                                  pair(":authority", "localhost"), pair(":path", path),
-                                  pair("content-type", "application/grpc"), pair("te", "trailers")};
+  std::vector<nghttp2_nv> headers{pair(":method", "POST"),
+                                  pair(":scheme", "http"),
+                                  pair(":authority", "localhost"),
+                                  pair(":path", path),
+                                  pair("content-type", "application/grpc"),
+                                  pair("te", "trailers")};
   for (const auto& [name, value] : metadata) headers.push_back(pair(name, value));
   nghttp2_data_provider more{};
   more.read_callback = on_more;

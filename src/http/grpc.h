@@ -23,7 +23,7 @@ namespace nacelle::http {
 
 struct GrpcLimits {
   size_t message_bytes_max = 16u << 20;
-  size_t calls_max = 128;              // at a time, begun by the other end
+  size_t calls_max = 128;                // at a time, begun by the other end
   size_t metadata_bytes_max = 1u << 20;  // of one call
   int32_t call_window_bytes = 1 << 20;   // sent to us, and not yet asked for
 };

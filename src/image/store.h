@@ -134,8 +134,8 @@ class Store {
   ring::Task<> put_blob(ring::Loop& loop, std::string bytes, Digest digest);
 
   Result<Workspace> make_workspace() const;
-  // Makes a file of a workspace a blob. Who wrote it may be wrong or lie: its content is hashed, and
-  // Internal when it is of another digest. The writer must be done with it.
+  // Makes a file of a workspace a blob. Who wrote it may be wrong or lie: its content is hashed,
+  // and Internal when it is of another digest. The writer must be done with it.
   ring::Task<> adopt_blob(ring::Loop& loop, const Workspace& workspace, std::string name,
                           Digest digest, uint64_t size);
 

@@ -18,9 +18,14 @@ constexpr auto slow_client_limit = std::chrono::seconds(30);
 constexpr auto close_limit = std::chrono::seconds(1);
 
 std::array<char, 8> frame_head(Stream stream, size_t bytes) {
-  return {static_cast<char>(stream), 0, 0, 0,
-          static_cast<char>(bytes >> 24), static_cast<char>(bytes >> 16),
-          static_cast<char>(bytes >> 8), static_cast<char>(bytes)};
+  return {static_cast<char>(stream),
+          0,
+          0,
+          0,
+          static_cast<char>(bytes >> 24),
+          static_cast<char>(bytes >> 16),
+          static_cast<char>(bytes >> 8),
+          static_cast<char>(bytes)};
 }
 
 }  // namespace

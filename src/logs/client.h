@@ -1,6 +1,6 @@
 // One attached client: what a container writes goes to it, framed or as it is, and what it sends
-// goes to the container, watched for the keys that detach it. It keeps what its socket does not take
-// at once; whoever feeds it looks at queued_bytes() and waits.
+// goes to the container, watched for the keys that detach it. It keeps what its socket does not
+// take at once; whoever feeds it looks at queued_bytes() and waits.
 #pragma once
 
 #include <chrono>

@@ -441,8 +441,9 @@ Encoded encode_local_entries(const Batch& batch, Pieces& pieces, std::span<char>
   Encoded encoded;
   while (!rest.empty()) {
     encoded.produced = static_cast<size_t>(to - into.data());
-    if (encoded.produced >= batch.room ||
-        into.size() - encoded.produced < piece_bytes_max + 1 + local_head_bytes + local_tail_bytes) {
+    if (encoded.produced >= batch.room || into.size() - encoded.produced < piece_bytes_max + 1 +
+                                                                               local_head_bytes +
+                                                                               local_tail_bytes) {
       encoded.more = true;
       break;
     }

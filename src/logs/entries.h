@@ -40,7 +40,7 @@ struct Batch {
 struct Encoded {
   size_t consumed = 0;  // whole entries' worth of the output
   size_t produced = 0;
-  bool more = false;    // stopped for want of room, here or in the file
+  bool more = false;  // stopped for want of room, here or in the file
 };
 
 // `attributes`: what stands between the stream and the time (",\"attrs\":{...}"), or nothing.

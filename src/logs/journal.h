@@ -1,7 +1,7 @@
 // What has been read of one process's output and not yet written: in a memory file that outlives
 // the worker, so that its successor goes on with the very byte. Output comes in through the work
-// pipe (messages.h): it is moved there, noted, read from there into an area, and committed. How much
-// is in the work pipe says after a sudden end which of these had happened.
+// pipe (messages.h): it is moved there, noted, read from there into an area, and committed. How
+// much is in the work pipe says after a sudden end which of these had happened.
 #pragma once
 
 #include <array>

@@ -114,8 +114,7 @@ Result<> LogFile::rotate(Journal& journal) {
       gap = last;
     }
     for (; gap > 1; --gap) TRY(rename_rotated(directory_, gap - 1, gap));
-    auto renamed =
-        sys::rename_at(directory_.get(), json_file_name, rotated_name(1, false).c_str());
+    auto renamed = sys::rename_at(directory_.get(), json_file_name, rotated_name(1, false).c_str());
     if (!renamed && renamed.error().kind() != Kind::NotFound) return renamed;
     wants_compression_ = options_.compress;
   }

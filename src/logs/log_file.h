@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <utility>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "codec/compression.h"
 #include "logs/journal.h"

@@ -67,10 +67,10 @@ std::optional<uint64_t> parse_decimal_size(std::string_view text) {
 std::string invalid_size(std::string_view text) { return cat("invalid size: '", text, "'"); }
 
 Result<> check_names(std::string_view driver, const Config& config) {
-  constexpr std::string_view shared[] = {"mode", "max-buffer-size", "cache-disabled",
-                                         "cache-max-size", "cache-max-file", "cache-compress"};
-  constexpr std::string_view of_files[] = {"max-size", "max-file", "compress", "labels",
-                                           "labels-regex", "env", "env-regex", "tag"};
+  constexpr std::string_view shared[] = {"mode",           "max-buffer-size", "cache-disabled",
+                                         "cache-max-size", "cache-max-file",  "cache-compress"};
+  constexpr std::string_view of_files[] = {"max-size",     "max-file", "compress",  "labels",
+                                           "labels-regex", "env",      "env-regex", "tag"};
   for (const auto& [name, value] : config) {
     if (contains(shared, name) || contains(of_files, name)) continue;
     if (driver == "local")
@@ -92,8 +92,7 @@ Result<> parse_mode(const Config& config, Options& options) {
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking'");
   const auto bytes = codec::parse_size(*size);
   if (!bytes || *bytes < 0)
-    return fail(Kind::Invalid,
-                cat("error parsing option max-buffer-size: ", invalid_size(*size)));
+    return fail(Kind::Invalid, cat("error parsing option max-buffer-size: ", invalid_size(*size)));
   options.buffer_bytes_max = static_cast<uint64_t>(*bytes);
   return {};
 }
@@ -131,8 +130,8 @@ Result<> parse_local(const Config& config, Options& options) {
   if (const auto text = find(config, "max-size")) {
     const auto bytes = codec::parse_size(*text);
     if (!bytes)
-      return fail(Kind::Invalid, cat("invalid value for max-size: ", *text, ": ",
-                                     invalid_size(*text)));
+      return fail(Kind::Invalid,
+                  cat("invalid value for max-size: ", *text, ": ", invalid_size(*text)));
     if (*bytes < 0) return fail(Kind::Invalid, "max size should be a positive number");
     options.file_bytes_max = *bytes == 0 ? local_file_bytes : static_cast<uint64_t>(*bytes);
   }

@@ -166,8 +166,8 @@ void Process::log(Output& output, bool is_last) {
   // The rest of a line that waits for its end proves nothing.
   if (trouble_.empty() || journal_.state().log_offset == begun_at) return;
   trouble_.clear();
-  house_.say(packet(LogTrouble{
-      .key = key(), .error = {}, .dropped_bytes = journal_.state().dropped_bytes}));
+  house_.say(packet(
+      LogTrouble{.key = key(), .error = {}, .dropped_bytes = journal_.state().dropped_bytes}));
 }
 
 void Process::log_failed(const Error& error) {
@@ -175,9 +175,8 @@ void Process::log_failed(const Error& error) {
   trouble_ = error.message();
   retry_log_ = Clock::now() + retry_interval;
   if (is_news)
-    house_.say(packet(LogTrouble{.key = key(),
-                                 .error = trouble_,
-                                 .dropped_bytes = journal_.state().dropped_bytes}));
+    house_.say(packet(LogTrouble{
+        .key = key(), .error = trouble_, .dropped_bytes = journal_.state().dropped_bytes}));
   house_.wants_ticks(*this);
 }
 

@@ -70,7 +70,7 @@ class Process {
   void look_again();
   bool tick(Clock::time_point now);
   LogFile& file() { return file_; }
-  bool is_ticking = false;      // the worker's own notes
+  bool is_ticking = false;  // the worker's own notes
   bool is_compressing = false;
 
  private:
@@ -80,9 +80,9 @@ class Process {
     Stream kind = Stream::Stdout;
     Fd file;
     bool is_watched = false;
-    bool is_over = false;   // nobody can write to it
-    bool is_dry = false;    // there was nothing when we last looked
-    bool is_wide = false;   // the pipe has been enlarged
+    bool is_over = false;         // nobody can write to it
+    bool is_dry = false;          // there was nothing when we last looked
+    bool is_wide = false;         // the pipe has been enlarged
     Clock::time_point reopens{};  // a terminal that nobody has open may be opened again
     void ready(uint32_t) override { process->take(*this); }
   };

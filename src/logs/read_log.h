@@ -1,5 +1,5 @@
-// Entries out of the bytes of log files, from their beginning in pieces of any size, or counted from
-// their end. What is damaged is passed over. Pure: files are the Reader's.
+// Entries out of the bytes of log files, from their beginning in pieces of any size, or counted
+// from their end. What is damaged is passed over. Pure: files are the Reader's.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ class EntryParser {
 
   std::string held_;
   size_t at_ = 0;
-  size_t searched_ = 0;  // where there is no end of an entry before
+  size_t searched_ = 0;           // where there is no end of an entry before
   bool is_passing_over_ = false;  // a line too long to be one
 };
 

@@ -27,8 +27,8 @@ namespace nacelle::logs {
 namespace {
 
 constexpr size_t block_bytes = 64u << 10;
-// A writer that could not write takes back no more than this; a file that is shorter has been cut by
-// somebody else, and begins anew.
+// A writer that could not write takes back no more than this; a file that is shorter has been cut
+// by somebody else, and begins anew.
 constexpr uint64_t taken_back_max = 1u << 20;
 constexpr size_t same_bytes = 512;  // by which a compressed file is known again
 constexpr int64_t second_ns = 1'000'000'000;
@@ -38,10 +38,10 @@ struct LogSource {
   Fd file;
   bool compressed = false;
   uint64_t inode = 0;
-  uint64_t offset = 0;             // the next to be read
-  uint64_t end = ~uint64_t{0};     // not beyond
-  uint64_t opened_bytes = 0;       // how long it was when it was opened: its tail is of that
-  uint64_t entries_to_skip = 0;    // of a compressed file, which is read from its beginning only
+  uint64_t offset = 0;           // the next to be read
+  uint64_t end = ~uint64_t{0};   // not beyond
+  uint64_t opened_bytes = 0;     // how long it was when it was opened: its tail is of that
+  uint64_t entries_to_skip = 0;  // of a compressed file, which is read from its beginning only
 };
 
 class DirectoryReader final : public Reader {
@@ -173,7 +173,8 @@ void DirectoryReader::writer_is_done() {
   if (word_) (void)!::write(word_.get(), &one, sizeof one);
 }
 
-// The tail -----------------------------------------------------------------------------------------
+// The tail
+// -----------------------------------------------------------------------------------------
 
 // Sets where reading begins, so that no more than `wanted` entries come; how many those are.
 ring::Task<uint64_t> DirectoryReader::tail_of_plain(LogSource& source, uint64_t wanted) {
@@ -261,7 +262,8 @@ ring::Task<> DirectoryReader::find_tail() {
   }
 }
 
-// Reading ------------------------------------------------------------------------------------------
+// Reading
+// ------------------------------------------------------------------------------------------
 
 void DirectoryReader::begin_source() {
   decompressor_.reset();
@@ -284,8 +286,7 @@ void DirectoryReader::take_entries(bool is_last) {
       return;
     }
     if (entry.time_ns < what_.since_ns) continue;
-    const bool wanted =
-        entry.stream == Stream::Stderr ? what_.stderr_wanted : what_.stdout_wanted;
+    const bool wanted = entry.stream == Stream::Stderr ? what_.stderr_wanted : what_.stdout_wanted;
     if (wanted) entries_.push_back(std::move(entry));
   }
 }

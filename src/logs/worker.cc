@@ -143,9 +143,7 @@ void Worker::wants_ticks(Process& process) {
   ticking_.push_back(&process);
 }
 
-void Worker::say(std::string packet) {
-  outbox_.push_back(std::move(packet));
-}
+void Worker::say(std::string packet) { outbox_.push_back(std::move(packet)); }
 
 void Worker::compress(Process& process) {
   if (process.is_compressing) return;
@@ -280,8 +278,8 @@ void Worker::add(std::string_view message, std::vector<Fd>& descriptors) {
     const auto begun = added.begin(std::move(journal), work_);
     if (!begun) {
       say(std::string(1, static_cast<char>(LogTrouble::code)) +
-          codec::flat::encode(LogTrouble{
-              .key = key, .error = begun.error().message(), .dropped_bytes = 0}));
+          codec::flat::encode(
+              LogTrouble{.key = key, .error = begun.error().message(), .dropped_bytes = 0}));
     }
     if (!could_take && may_take()) let_all_take();
   });

@@ -65,8 +65,7 @@ TEST(Attach, a_client_that_reads_slowly_gets_everything_and_holds_up_no_other_co
   slow.stdout_write = Fd();
   slow.stderr_write = Fd();
   write_text(other.stdout_write, "not held up\n");
-  EXPECT_TRUE(eventually(
-      [] { return text_of("/tmp/other/container.log") == "not held up\n"; }));
+  EXPECT_TRUE(eventually([] { return text_of("/tmp/other/container.log") == "not held up\n"; }));
   core.end("slow", 10'000);
   ::usleep(100'000);
   const auto [out, err] = unframed(read_until_end(client));
@@ -134,8 +133,12 @@ TEST(Attach, the_keys_detach_in_pieces_and_are_not_input) {
   EXPECT_EQ(left->key, "keys");
   // A broken sequence is input like any other.
   const Fd again = core.attach(how);
-  write_text(again, "\x10" "c\n");
-  EXPECT_EQ(read_until_end(web.stdout_write, 5), "ab\x10" "c\n");
+  write_text(again,
+             "\x10"
+             "c\n");
+  EXPECT_EQ(read_until_end(web.stdout_write, 5),
+            "ab\x10"
+            "c\n");
 }
 
 TEST(Attach, a_client_that_vanishes_is_reported_and_its_container_goes_on) {
@@ -153,8 +156,7 @@ TEST(Attach, a_client_that_vanishes_is_reported_and_its_container_goes_on) {
 
 TEST(Attach, the_output_of_an_exec_waits_for_its_client_even_beyond_its_end) {
   StubCore core;
-  Streams& exec =
-      core.add({.key = "c/exec", .options = no_log(), .hold_for_client = true});
+  Streams& exec = core.add({.key = "c/exec", .options = no_log(), .hold_for_client = true});
   write_text(exec.stdout_write, "kept\n");
   exec.stdout_write = Fd();
   exec.stderr_write = Fd();
@@ -181,7 +183,9 @@ TEST(Attach, ten_thousand_clients_come_and_go_in_flat_memory) {
   };
   const auto round = [&core](int clients) {
     for (int index = 0; index < clients; ++index) {
-      { const Fd client = core.attach(talker("many")); }
+      {
+        const Fd client = core.attach(talker("many"));
+      }
       ASSERT_TRUE(core.hear_of<ClientLeft>());
     }
   };

@@ -54,9 +54,8 @@ void StubCore::start_worker() {
   auto spawned = sys::spawn(options);
   ASSERT_TRUE(spawned) << spawned.error().message();
   pidfd_ = *std::move(spawned);
-  const auto info =
-      sys::read_file_at(sys::working_directory, cat("/proc/self/fdinfo/", pidfd_.get()).c_str(),
-                        4096);
+  const auto info = sys::read_file_at(sys::working_directory,
+                                      cat("/proc/self/fdinfo/", pidfd_.get()).c_str(), 4096);
   ASSERT_TRUE(info);
   const size_t at = info->find("Pid:");
   pid_ = ::atoi(info->c_str() + at + 4);

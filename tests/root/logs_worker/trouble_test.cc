@@ -1,9 +1,9 @@
 // Logs that cannot be written.
-#include <sys/ioctl.h>
+#include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <fcntl.h>
 
 #include "base/text.h"
 #include "sys/file.h"

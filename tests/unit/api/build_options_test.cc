@@ -39,14 +39,13 @@ TEST(BuildOptions, are_read) {
 }
 
 TEST(BuildOptions, what_would_change_the_image_and_is_not_understood_is_refused) {
-  for (const FrontendOptions& options : {FrontendOptions{{"platform", "linux/amd64,linux/arm64"}},
-                                         FrontendOptions{{"platform", "no platform"}},
-                                         FrontendOptions{{"ulimit", "nofile=x"}},
-                                         FrontendOptions{{"shm-size", "big"}},
-                                         FrontendOptions{{"force-network-mode", "strange"}},
-                                         FrontendOptions{{"context", "https://x/y.git"}},
-                                         FrontendOptions{{"context:base", "docker-image://x"}},
-                                         FrontendOptions{{"requestid", "frontend.lint"}}}) {
+  for (const FrontendOptions& options :
+       {FrontendOptions{{"platform", "linux/amd64,linux/arm64"}},
+        FrontendOptions{{"platform", "no platform"}}, FrontendOptions{{"ulimit", "nofile=x"}},
+        FrontendOptions{{"shm-size", "big"}}, FrontendOptions{{"force-network-mode", "strange"}},
+        FrontendOptions{{"context", "https://x/y.git"}},
+        FrontendOptions{{"context:base", "docker-image://x"}},
+        FrontendOptions{{"requestid", "frontend.lint"}}}) {
     EXPECT_FALSE(read_frontend_options(options)) << options.begin()->first;
   }
 }

@@ -1,13 +1,13 @@
 // What BuildKit's clients send of their files, well and badly told.
 #include "api/file_sync.h"
 
+#include <api/buildkit/session.pb.h>
 #include <gtest/gtest.h>
 
 #include <map>
 #include <string>
 #include <vector>
 
-#include "api/buildkit/session.pb.h"
 #include "base/text.h"
 
 namespace nacelle::api {
@@ -32,9 +32,7 @@ std::string of_type(Packet::Type type, uint32_t id = 0, const std::string& data 
   packet.set_data(data);
   return packet.SerializeAsString();
 }
-std::string data(uint32_t id, const std::string& bytes) {
-  return of_type(Packet::DATA, id, bytes);
-}
+std::string data(uint32_t id, const std::string& bytes) { return of_type(Packet::DATA, id, bytes); }
 const std::string last_name = of_type(Packet::STAT);
 constexpr uint32_t directory = 1u << 31 | 0755, symlink = 1u << 27 | 0777, socket = 1u << 24;
 
@@ -44,8 +42,8 @@ std::string asked(FileReceiver& receiver) {
   for (const std::string& each : receiver.take_packets()) {
     Packet packet;
     EXPECT_TRUE(packet.ParseFromString(each));
-    all += cat(all.empty() ? "" : ", ", packet.type() == Packet::REQ ? "REQ " : "FIN ",
-               packet.id());
+    all +=
+        cat(all.empty() ? "" : ", ", packet.type() == Packet::REQ ? "REQ " : "FIN ", packet.id());
   }
   return all;
 }

@@ -46,7 +46,8 @@ class Copy : public testing::Test {
     }
   }
   Result<> unpack(std::string_view archive, const std::string& name) {
-    ArchiveSink sink(*sys::open_at(AT_FDCWD, (work + "/to").c_str(), O_RDONLY | O_DIRECTORY), name, {});
+    ArchiveSink sink(*sys::open_at(AT_FDCWD, (work + "/to").c_str(), O_RDONLY | O_DIRECTORY), name,
+                     {});
     while (!archive.empty()) {
       TRY(sink.feed(archive.substr(0, 500)));
       archive.remove_prefix(std::min<size_t>(500, archive.size()));

@@ -11,7 +11,8 @@ const Headings headings = {{"ID", "CONTAINER ID"}, {"Names", "NAMES"}, {"Ports",
 std::vector<Datum> rows() {
   std::vector<Datum> all;
   all.push_back(*Datum::parse(R"({"Names":"web","ID":"0123456789ab","Ports":""})"));
-  all.push_back(*Datum::parse(R"({"Names":"a-long-name-of-one","ID":"ffffffffffff","Ports":"80/tcp"})"));
+  all.push_back(
+      *Datum::parse(R"({"Names":"a-long-name-of-one","ID":"ffffffffffff","Ports":"80/tcp"})"));
   all[0].set("\x01labels", *Datum::parse(R"({"x":"y"})"));
   all[1].set("\x01labels", Datum::object());
   return all;
@@ -68,7 +69,8 @@ TEST(Datum, parts_that_are_missing_are_null_as_deep_as_one_asks) {
 }
 
 TEST(Datum, json_comes_out_as_it_went_in) {
-  for (const char* text : {R"({"b":1,"a":[true,null,"x\n",1.5e10,18446744073709551615]})", "[]", "{}", "\"\""}) {
+  for (const char* text :
+       {R"({"b":1,"a":[true,null,"x\n",1.5e10,18446744073709551615]})", "[]", "{}", "\"\""}) {
     EXPECT_EQ(Datum::parse(text)->json(), text);
   }
 }

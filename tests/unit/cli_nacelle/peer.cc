@@ -26,10 +26,11 @@ struct Client {
 };
 
 std::string response(const Answer& answer, bool upgraded, bool head_only) {
-  std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " X\r\nContent-Type: " + answer.type +
-                     "\r\n" + answer.headers;
+  std::string text = "HTTP/1.1 " + std::to_string(answer.status) +
+                     " X\r\nContent-Type: " + answer.type + "\r\n" + answer.headers;
   if (upgraded) return text + "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + answer.stream;
-  if (answer.status != 204) text += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
+  if (answer.status != 204)
+    text += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
   text += "\r\n";
   return head_only ? text : text + answer.body;
 }
@@ -132,7 +133,8 @@ Ended run_client(const std::vector<std::string>& words,
     std::vector<pollfd> files{{.fd = listener, .events = POLLIN, .revents = 0},
                               {.fd = out_open ? out[0] : -1, .events = POLLIN, .revents = 0},
                               {.fd = err_open ? err[0] : -1, .events = POLLIN, .revents = 0}};
-    for (const Client& client : clients) files.push_back({.fd = client.fd, .events = POLLIN, .revents = 0});
+    for (const Client& client : clients)
+      files.push_back({.fd = client.fd, .events = POLLIN, .revents = 0});
     ::poll(files.data(), files.size(), 100);
     char bytes[65536];
     const auto drain = [&](pollfd& file, std::string& into, bool& open) {

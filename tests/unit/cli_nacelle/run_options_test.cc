@@ -116,9 +116,9 @@ TEST(RunOptions, mistakes_are_told) {
 }
 
 TEST(RunValues, ports_that_are_none) {
-  for (const char* text : {"", "x", "80/", "0x50", "-1", "65536", "1-", "3-1", "80:x", "1-3:1-2", ":80:80:80",
-                           "1.2.3.4.5:80:80", "80/icmp", "80/tcp/udp", "target=x", "published=80",
-                           "target=80,mode", "target=80,what=x"}) {
+  for (const char* text : {"", "x", "80/", "0x50", "-1", "65536", "1-", "3-1", "80:x", "1-3:1-2",
+                           ":80:80:80", "1.2.3.4.5:80:80", "80/icmp", "80/tcp/udp", "target=x",
+                           "published=80", "target=80,mode", "target=80,what=x"}) {
     engine::Keys exposed;
     engine::PortMap bindings;
     if (std::string_view(text) == "80/") continue;  // as Docker: the protocol is TCP
@@ -135,7 +135,8 @@ TEST(RunValues, devices_ulimits_hosts_and_the_rest_are_checked) {
   for (const char* text : {"", "x", ":", "/a:b", "/a:/b:rx", "/a:/b:r:w"}) {
     EXPECT_FALSE(parse_device(text)) << text;
   }
-  for (const char* text : {"", "nofile", "x=1", "nofile=", "nofile=a", "nofile=2:1", "nofile=-1:5", "=1"}) {
+  for (const char* text :
+       {"", "nofile", "x=1", "nofile=", "nofile=a", "nofile=2:1", "nofile=-1:5", "=1"}) {
     EXPECT_FALSE(parse_ulimit(text)) << text;
   }
   for (const char* text : {"", "a", ":1.2.3.4", "a:", "a:1.2.3", "a:[::1"}) {
@@ -144,7 +145,8 @@ TEST(RunValues, devices_ulimits_hosts_and_the_rest_are_checked) {
   for (const char* text : {"", "1:2:3:4:5:6", "02-42-ac-11-00-0g", "02:42:ac:11:00:022"}) {
     EXPECT_FALSE(check_mac_address(text)) << text;
   }
-  for (const char* text : {"", "-1", "x", "1/2", "0.1234567890"}) EXPECT_FALSE(parse_cpus(text)) << text;
+  for (const char* text : {"", "-1", "x", "1/2", "0.1234567890"})
+    EXPECT_FALSE(parse_cpus(text)) << text;
   for (const char* text : {"x:1", "/dev/a", "/dev/a:", "/dev/a:x"}) {
     EXPECT_FALSE(parse_throttle(text, true)) << text;
     EXPECT_FALSE(parse_weight_device(text)) << text;

@@ -74,7 +74,9 @@ TEST(DetachFilter, holds_back_what_may_be_the_keys) {
   EXPECT_EQ(typed({"abc"}), "abc");
   EXPECT_EQ(typed({"a\x10\x11z"}), "a<detached>");
   EXPECT_EQ(typed({"a\x10", "\x11"}), "a<detached>");
-  EXPECT_EQ(typed({"a\x10", "b"}), "a\x10" "b");
+  EXPECT_EQ(typed({"a\x10", "b"}),
+            "a\x10"
+            "b");
   EXPECT_EQ(typed({"\x10\x10\x11"}), "\x10<detached>");
   EXPECT_EQ(typed({"\x11\x10"}), "\x11");
   DetachFilter none("");
@@ -88,7 +90,8 @@ TEST(Signals, have_names_and_numbers) {
   EXPECT_EQ(signal_number("SIGTERM"), SIGTERM);
   EXPECT_EQ(signal_number("hup"), SIGHUP);
   EXPECT_EQ(signal_number("9"), 9);
-  for (const char* text : {"", "SIG", "NOPE", "0", "-1", "999"}) EXPECT_EQ(signal_number(text), 0) << text;
+  for (const char* text : {"", "SIG", "NOPE", "0", "-1", "999"})
+    EXPECT_EQ(signal_number(text), 0) << text;
 }
 
 }  // namespace

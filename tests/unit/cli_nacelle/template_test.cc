@@ -58,7 +58,8 @@ TEST(Template, prints_as_go_would) {
       {"{{truncate .Name 2}} {{truncate .Name 20}}", "/w /web"},
       {"{{pad .Id 1 2}}|", " abc  |"},
       {"{{slice .Id 1}} {{slice .Id 0 2}} {{slice .List 1 3}}", "bc ab [b c]"},
-      {"{{printf \"%s-%d-%05d-%-5s|%5s|%v|%q|%x|%.2f|%%\" .Id 7 42 \"a\" \"b\" .List .Id 255 .Ratio}}",
+      {"{{printf \"%s-%d-%05d-%-5s|%5s|%v|%q|%x|%.2f|%%\" .Id 7 42 \"a\" \"b\" .List .Id 255 "
+       ".Ratio}}",
        "abc-7-00042-a    |    b|[a b c]|\"abc\"|ff|0.50|%"},
       {"{{println .Id .Count}}", "abc 3\n"},
       {"{{print 1 2 \"a\" 3}}", "1 2a3"},
@@ -90,12 +91,32 @@ TEST(Template, names_that_are_not_there_are_errors) {
 }
 
 TEST(Template, what_is_no_template_is_refused) {
-  for (const char* text :
-       {"{{", "{{.Id", "{{}}", "{{end}}", "{{else}}", "{{if}}x{{end}}", "{{if .On}}", "{{range .List}}",
-        "{{nonsense .Id}}", "{{.Id | nonsense}}", "{{(.Id}}", "{{.Id)}}", "{{\"open}}", "{{'ab'}}",
-        "{{define \"x\"}}{{end}}", "{{template \"x\"}}", "{{break}}", "{{1x}}", "{{.Id |}}", "{{|}}",
-        "{{/* open", "{{if .On}}{{else}}{{else}}{{end}}", "{{$}}{{end}}", "{{\"\\q\"}}", "{{1 2}}",
-        "{{.Id,}}"}) {
+  for (const char* text : {"{{",
+                           "{{.Id",
+                           "{{}}",
+                           "{{end}}",
+                           "{{else}}",
+                           "{{if}}x{{end}}",
+                           "{{if .On}}",
+                           "{{range .List}}",
+                           "{{nonsense .Id}}",
+                           "{{.Id | nonsense}}",
+                           "{{(.Id}}",
+                           "{{.Id)}}",
+                           "{{\"open}}",
+                           "{{'ab'}}",
+                           "{{define \"x\"}}{{end}}",
+                           "{{template \"x\"}}",
+                           "{{break}}",
+                           "{{1x}}",
+                           "{{.Id |}}",
+                           "{{|}}",
+                           "{{/* open",
+                           "{{if .On}}{{else}}{{else}}{{end}}",
+                           "{{$}}{{end}}",
+                           "{{\"\\q\"}}",
+                           "{{1 2}}",
+                           "{{.Id,}}"}) {
     EXPECT_FALSE(Template::parse(text)) << text;
   }
   std::string deep;
@@ -106,8 +127,8 @@ TEST(Template, what_is_no_template_is_refused) {
 
 TEST(Template, functions_leave_headings_as_they_are) {
   const Datum headings = *Datum::parse(R"({"Names":"NAMES","Ports":"PORTS"})");
-  const Result<Template> parsed =
-      Template::parse("{{lower .Names}} {{join .Ports \",\"}} {{json .Names}} {{truncate .Names 2}}");
+  const Result<Template> parsed = Template::parse(
+      "{{lower .Names}} {{join .Ports \",\"}} {{json .Names}} {{truncate .Names 2}}");
   ASSERT_TRUE(parsed);
   EXPECT_EQ(*parsed->execute_heading(headings), "NAMES PORTS NAMES NAMES");
 }

@@ -42,11 +42,14 @@ struct Script {
       return {.status = 201, .body = R"({"Id":"c1","Warnings":["careful"]})"};
     }
     if (target.starts_with("/images/create")) {
-      return {.body = "{\"status\":\"Pulling from library/busybox\",\"id\":\"latest\"}\n"
-                      "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,\"total\":2},\"id\":"
-                      "\"aaa\"}\n{\"status\":\"Status: Downloaded newer image\"}\n"};
+      return {
+          .body =
+              "{\"status\":\"Pulling from library/busybox\",\"id\":\"latest\"}\n"
+              "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,\"total\":2},\"id\":"
+              "\"aaa\"}\n{\"status\":\"Status: Downloaded newer image\"}\n"};
     }
-    if (target.contains("/attach")) return {.status = 101, .type = type, .stream = stream, .after_requests = 4};
+    if (target.contains("/attach"))
+      return {.status = 101, .type = type, .stream = stream, .after_requests = 4};
     if (target.contains("/wait")) {
       return {.body = "{\"StatusCode\":" + std::to_string(code) + "}", .after_requests = 4};
     }
@@ -60,10 +63,10 @@ struct Script {
 
 TEST(Run, attaches_and_waits_before_it_starts) {
   const Ended ended = run_client({"run", "busybox", "true"}, Script{.code = 7});
-  EXPECT_EQ(lines_of(ended), (Words{"POST /containers/create",
-                                    "POST /containers/c1/attach?stream=1&stdout=1&stderr=1",
-                                    "POST /containers/c1/wait?condition=next-exit",
-                                    "POST /containers/c1/start"}));
+  EXPECT_EQ(
+      lines_of(ended),
+      (Words{"POST /containers/create", "POST /containers/c1/attach?stream=1&stdout=1&stderr=1",
+             "POST /containers/c1/wait?condition=next-exit", "POST /containers/c1/start"}));
   EXPECT_EQ(ended.exit_code, 7);
   EXPECT_EQ(ended.out, "out\n");
   EXPECT_EQ(ended.err, "WARNING: careful\nerr\n");
@@ -79,7 +82,8 @@ TEST(Run, of_a_container_that_goes_waits_until_it_has_gone) {
 
 TEST(Run, with_a_terminal_takes_the_stream_as_it_is) {
   const Ended ended =
-      run_client({"run", "-t", "busybox"}, Script{.stream = "raw\r\n", .type = "application/vnd.docker.raw-stream"});
+      run_client({"run", "-t", "busybox"},
+                 Script{.stream = "raw\r\n", .type = "application/vnd.docker.raw-stream"});
   EXPECT_EQ(ended.out, "raw\r\n");
   EXPECT_EQ(ended.exit_code, 0);
 }
@@ -98,7 +102,8 @@ TEST(Run, pulls_what_is_missing_and_creates_again) {
                    "POST /containers/create", "POST /containers/c1/start"}));
   EXPECT_EQ(ended.out, "c1\n");
   EXPECT_NE(ended.err.find("Unable to find image 'busybox:latest' locally"), std::string::npos);
-  const Ended never = run_client({"run", "--pull", "never", "busybox"}, Script{.lacks_image = true});
+  const Ended never =
+      run_client({"run", "--pull", "never", "busybox"}, Script{.lacks_image = true});
   EXPECT_EQ(never.exit_code, 125);
   EXPECT_EQ(never.asked.size(), 1u);
 }
@@ -130,7 +135,8 @@ TEST(Run, shows_the_phases_the_engine_told) {
   };
   const Ended ended = traced("X-Nacelle-Phases: root=100000,mounts=350000,new-one=400499\r\n");
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
-  EXPECT_NE(ended.asked[1].headers.find("X-Nacelle-Trace: 1"), std::string::npos) << ended.asked[1].headers;
+  EXPECT_NE(ended.asked[1].headers.find("X-Nacelle-Trace: 1"), std::string::npos)
+      << ended.asked[1].headers;
   EXPECT_EQ(ended.err,
             "the start, in microseconds since the engine was asked:\n"
             "  root            100  |######                    |  mount the image's layers\n"
@@ -146,13 +152,17 @@ TEST(Run, shows_the_phases_the_engine_told) {
 }
 
 TEST(Exec, ends_as_the_command_did) {
-  const Ended ended = run_client({"exec", "-e", "A=b", "web", "sh", "-c", "x"}, [](const Asked& asked) -> Answer {
-    if (asked.target == "/containers/web/exec") return {.status = 201, .body = R"({"Id":"e1"})"};
-    if (asked.target == "/exec/e1/start") {
-      return {.status = 101, .type = "application/vnd.docker.multiplexed-stream", .stream = frame(1, "hi")};
-    }
-    return {.body = R"({"ExitCode":42,"Running":false})"};
-  });
+  const Ended ended =
+      run_client({"exec", "-e", "A=b", "web", "sh", "-c", "x"}, [](const Asked& asked) -> Answer {
+        if (asked.target == "/containers/web/exec")
+          return {.status = 201, .body = R"({"Id":"e1"})"};
+        if (asked.target == "/exec/e1/start") {
+          return {.status = 101,
+                  .type = "application/vnd.docker.multiplexed-stream",
+                  .stream = frame(1, "hi")};
+        }
+        return {.body = R"({"ExitCode":42,"Running":false})"};
+      });
   EXPECT_EQ(ended.exit_code, 42);
   EXPECT_EQ(ended.out, "hi");
   ASSERT_EQ(ended.asked.size(), 3u);
@@ -167,7 +177,8 @@ TEST(Verbs, go_on_after_a_failure_and_end_with_1) {
     }
     return {.status = 204};
   });
-  EXPECT_EQ(lines_of(ended), (Words{"DELETE /containers/a?force=1", "DELETE /containers/b?force=1"}));
+  EXPECT_EQ(lines_of(ended),
+            (Words{"DELETE /containers/a?force=1", "DELETE /containers/b?force=1"}));
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_EQ(ended.out, "b\n");
   EXPECT_EQ(ended.err, "nacelle: No such container: a\n");
@@ -183,8 +194,10 @@ TEST(Ps, shows_what_docker_shows) {
                {"PrivatePort":53,"Type":"udp"}]}])"};
   });
   EXPECT_NE(ended.out.find("CONTAINER ID   IMAGE     COMMAND"), std::string::npos) << ended.out;
-  EXPECT_NE(ended.out.find("0123456789ab   busybox   \"sleep a very long t…\""), std::string::npos) << ended.out;
-  EXPECT_NE(ended.out.find("53/udp, 0.0.0.0:90-91->90-91/tcp, 0.0.0.0:8080->80/tcp   web\n"), std::string::npos)
+  EXPECT_NE(ended.out.find("0123456789ab   busybox   \"sleep a very long t…\""), std::string::npos)
+      << ended.out;
+  EXPECT_NE(ended.out.find("53/udp, 0.0.0.0:90-91->90-91/tcp, 0.0.0.0:8080->80/tcp   web\n"),
+            std::string::npos)
       << ended.out;
 }
 
@@ -200,10 +213,12 @@ TEST(Logs, both_streams_go_where_they_belong) {
 
 TEST(Inspect, templates_and_kinds) {
   const auto engine = [](const Asked& asked) -> Answer {
-    if (asked.target.starts_with("/volumes/data")) return {.body = R"({"Name":"data","Driver":"local"})"};
+    if (asked.target.starts_with("/volumes/data"))
+      return {.body = R"({"Name":"data","Driver":"local"})"};
     return {.status = 404, .body = R"({"message":"not here"})"};
   };
-  EXPECT_EQ(run_client({"inspect", "-f", "{{.Name}} {{upper .Driver}}", "data"}, engine).out, "data LOCAL\n");
+  EXPECT_EQ(run_client({"inspect", "-f", "{{.Name}} {{upper .Driver}}", "data"}, engine).out,
+            "data LOCAL\n");
   const Ended none = run_client({"inspect", "nobody"}, engine);
   EXPECT_EQ(none.exit_code, 1);
   EXPECT_EQ(none.out, "[]\n");
@@ -212,29 +227,37 @@ TEST(Inspect, templates_and_kinds) {
 
 TEST(Events, a_line_each) {
   const Ended ended = run_client({"events", "--until", "1"}, [](const Asked&) -> Answer {
-    return {.body = R"({"Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"name":"web","image":"b"}},)"
-                    R"("timeNano":1700000000123456789})"
-                    "\n"};
+    return {
+        .body =
+            R"({"Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"name":"web","image":"b"}},)"
+            R"("timeNano":1700000000123456789})"
+            "\n"};
   });
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
-  EXPECT_EQ(ended.out, "2023-11-14T22:13:20.123456789+00:00 container start c1 (image=b, name=web)\n");
+  EXPECT_EQ(ended.out,
+            "2023-11-14T22:13:20.123456789+00:00 container start c1 (image=b, name=web)\n");
 }
 
 TEST(Client, tells_when_nobody_answers) {
-  const Ended ended = run_client({"-H", "unix:///nowhere/at/all", "ps"}, [](const Asked&) { return Answer{}; });
+  const Ended ended =
+      run_client({"-H", "unix:///nowhere/at/all", "ps"}, [](const Asked&) { return Answer{}; });
   EXPECT_EQ(ended.exit_code, 1);
-  EXPECT_NE(ended.err.find("cannot connect to the engine at unix:///nowhere/at/all. Is it running?"),
-            std::string::npos)
+  EXPECT_NE(
+      ended.err.find("cannot connect to the engine at unix:///nowhere/at/all. Is it running?"),
+      std::string::npos)
       << ended.err;
 }
 
 TEST(Client, completes_words_from_its_own_tables) {
   const auto nobody = [](const Asked&) { return Answer{}; };
   EXPECT_NE(run_client({"__complete", "ru"}, nobody).out.find("run\t"), std::string::npos);
-  EXPECT_NE(run_client({"__complete", "volume", "cr"}, nobody).out.find("create\t"), std::string::npos);
-  EXPECT_NE(run_client({"__complete", "run", "--memory-s"}, nobody).out.find("--memory-swap\t"), std::string::npos);
+  EXPECT_NE(run_client({"__complete", "volume", "cr"}, nobody).out.find("create\t"),
+            std::string::npos);
+  EXPECT_NE(run_client({"__complete", "run", "--memory-s"}, nobody).out.find("--memory-swap\t"),
+            std::string::npos);
   EXPECT_EQ(run_client({"completion", "tcsh"}, nobody).exit_code, 1);
-  EXPECT_NE(run_client({"completion", "bash"}, nobody).out.find("-F _nacelle nacelle"), std::string::npos);
+  EXPECT_NE(run_client({"completion", "bash"}, nobody).out.find("-F _nacelle nacelle"),
+            std::string::npos);
 }
 
 }  // namespace

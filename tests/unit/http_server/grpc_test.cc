@@ -105,8 +105,7 @@ TEST_F(GrpcTest, a_message_beyond_the_bound_is_refused) {
   connect(
       [](GrpcConnection& connection) -> Task<> {
         EXPECT_EQ(co_await grpc_ask(connection, "/swallow", std::string(1000, 'x')), "1000");
-        EXPECT_FALSE(
-            co_await as_result(grpc_ask(connection, "/swallow", std::string(1001, 'x'))));
+        EXPECT_FALSE(co_await as_result(grpc_ask(connection, "/swallow", std::string(1001, 'x'))));
       },
       serve, limits);
 }

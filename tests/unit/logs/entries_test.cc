@@ -28,9 +28,10 @@ std::string log_of(std::string_view output) {
 }
 
 TEST(Entries, a_line_looks_as_docker_writes_it) {
-  EXPECT_EQ(encode("hello\n"),
-            "{\"log\":\"hello\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-25T12:03:51.123456789Z\"}"
-            "\n");
+  EXPECT_EQ(
+      encode("hello\n"),
+      "{\"log\":\"hello\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-25T12:03:51.123456789Z\"}"
+      "\n");
 }
 
 TEST(Entries, what_go_escapes_is_escaped) {
@@ -142,11 +143,11 @@ TEST(Entries, times_lose_trailing_zeros_and_are_read_with_any_offset) {
 }
 
 TEST(Entries, what_is_no_time_is_refused) {
-  for (const char* text :
-       {"", "2026", "2026-13-01T00:00:00Z", "2026-01-32T00:00:00Z", "2026-01-01T24:00:00Z",
-        "2026-01-01T00:60:00Z", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z",
-        "2026-01-01T00:00:00Zx", "2026-01-01T00:00:00+1:00", "2026-01-01T00:00:00+01:0",
-        "0000-00-00T00:00:00Z", "9999-01-01T00:00:00Z", "-026-01-01T00:00:00Z"})
+  for (const char* text : {"", "2026", "2026-13-01T00:00:00Z", "2026-01-32T00:00:00Z",
+                           "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01 00:00:00Z",
+                           "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00Zx",
+                           "2026-01-01T00:00:00+1:00", "2026-01-01T00:00:00+01:0",
+                           "0000-00-00T00:00:00Z", "9999-01-01T00:00:00Z", "-026-01-01T00:00:00Z"})
     EXPECT_FALSE(parse_time(text)) << text;
 }
 

@@ -39,9 +39,13 @@ TEST(LogOptions, local_rotates_and_compresses_unless_told_otherwise) {
 }
 
 TEST(LogOptions, what_others_need_is_taken) {
-  EXPECT_TRUE(parse_options(
-      "json-file", {{"labels", "a,b"}, {"labels-regex", "^x"}, {"env", "c"}, {"env-regex", "d"},
-                    {"tag", "{{.Name}}"}, {"cache-disabled", "true"}, {"mode", "blocking"}}));
+  EXPECT_TRUE(parse_options("json-file", {{"labels", "a,b"},
+                                          {"labels-regex", "^x"},
+                                          {"env", "c"},
+                                          {"env-regex", "d"},
+                                          {"tag", "{{.Name}}"},
+                                          {"cache-disabled", "true"},
+                                          {"mode", "blocking"}}));
   EXPECT_TRUE(parse_options("none", {{"whatever", "1"}}));
   const auto options =
       parse_options("json-file", {{"mode", "non-blocking"}, {"max-buffer-size", "4m"}});

@@ -39,9 +39,8 @@ class ReaderTest : public testing::TestWithParam<Driver> {
       Pieces pieces;
       const std::string line = cat(take_until(output, '\n'), '\n');
       const Batch batch{.output = line, .stream = stream, .time_ns = ++time_ns_};
-      const Encoded one = GetParam() == Driver::Local
-                              ? encode_local_entries(batch, pieces, into)
-                              : encode_json_lines(batch, "", pieces, into);
+      const Encoded one = GetParam() == Driver::Local ? encode_local_entries(batch, pieces, into)
+                                                      : encode_json_lines(batch, "", pieces, into);
       file.append(into, 0, one.produced);
     }
     return file;
@@ -59,9 +58,11 @@ class ReaderTest : public testing::TestWithParam<Driver> {
   }
   void rotate() {
     ASSERT_EQ(::rename(cat(path_, "/container.log.1").c_str(),
-                       cat(path_, "/container.log.2").c_str()) == 0 || errno == ENOENT, true);
-    ASSERT_EQ(::rename(cat(path_, "/container.log").c_str(),
-                       cat(path_, "/container.log.1").c_str()), 0);
+                       cat(path_, "/container.log.2").c_str()) == 0 ||
+                  errno == ENOENT,
+              true);
+    ASSERT_EQ(
+        ::rename(cat(path_, "/container.log").c_str(), cat(path_, "/container.log.1").c_str()), 0);
   }
 
   static Task<std::string> all_of(Reader& reader) {
