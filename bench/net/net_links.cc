@@ -158,8 +158,8 @@ core::Interface wish(const char* network, std::string address) {
 Way by_links(const char* name, core::NetnsMaker& maker, const char* subnet) {
   Way way{.name = name, .address = cat(subnet, ".3")};
   std::vector<core::Interface> one{wish(name, cat(subnet, ".2"))}, other{wish(name, way.address)};
-  way.one = need(maker.make(one), name);
-  way.other = need(maker.make(other), name);
+  way.one = std::move(need(maker.make(one, false), name).front());
+  way.other = std::move(need(maker.make(other, false), name).front());
   return way;
 }
 
@@ -183,7 +183,7 @@ double measure_making(core::NetnsMaker& maker, const char* subnet) {
   const uint64_t begin = sys::monotonic_ns();
   for (unsigned number = 0; number < count; ++number) {
     std::vector<core::Interface> all{wish("many", cat(subnet, ".", 10 + number))};
-    made.push_back(need(maker.make(all), "making a link"));
+    made.push_back(std::move(need(maker.make(all, false), "making a link").front()));
   }
   return static_cast<double>(sys::monotonic_ns() - begin) / 1e6 / count;
 }

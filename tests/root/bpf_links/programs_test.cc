@@ -120,9 +120,9 @@ class LinkPrograms : public testing::Test {
     interface.prefix_len = 24;
     interface.mac = core::mac_of_address(interface.address);
     std::vector<Interface> all{interface};
-    Result<Fd> place = maker_->make(all);
+    Result<std::vector<Fd>> place = maker_->make(all, /*serves=*/false);
     EXPECT_TRUE(place) << place.error().message();
-    made.place = *std::move(place);
+    made.place = std::move(place->front());
     made.interface = all.front();
     EXPECT_TRUE(*links_->find(made.interface.link, made.row));
     return made;
@@ -484,7 +484,7 @@ TEST_F(LinkPrograms, without_filters_tcx_does_it) {
                               .prefix_len = 24,
                               .gateway = "10.9.0.1",
                               .mac = core::mac_of_address("10.9.0.2")}};
-  const Fd place = *unwatched.make(all);
+  const std::vector<Fd> place = *unwatched.make(all, /*serves=*/false);
   for (int turn = 0; turn < 2; ++turn) {  // the second time in the first one's place
     for (const auto& [program, side, name] :
          {std::tuple(&one_, NetworkSide::Ingress, "link_ingress"),
