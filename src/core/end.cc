@@ -99,12 +99,21 @@ ring::Task<> Server::watch_memory(std::shared_ptr<Process> process) {
   }
 }
 
-// An end is told once it is written down. Where there is no descriptor or no room for that, it is a
-// moment later.
+// An end is told once it is written down. One descriptor is kept for that; where there is none all
+// the same, or no room, it is a moment later.
 ring::Task<> Server::save_surely(const Record& record) {
   constexpr auto retry = std::chrono::milliseconds(20);
   for (;;) {
     Result<> saved = records_->save(record);
+    if (!saved && saved.error().error_number() == EMFILE && spare_) {
+      spare_ = Fd();
+      saved = records_->save(record);
+    }
+    if (!spare_) {
+      if (auto again = sys::open_at(sys::working_directory, "/dev/null", O_RDONLY)) {
+        spare_ = *std::move(again);
+      }
+    }
     const int error = saved ? 0 : saved.error().error_number();
     if (error != EMFILE && error != ENFILE && error != ENOSPC) co_return co_await std::move(saved);
     co_await ring::sleep_for(loop_, retry);

@@ -82,6 +82,7 @@ Result<> Server::open_common() {
   tree_ = TRY(sys::open_cgroup_tree());
   stub_ = TRY(container::make_stub());
   null_ = TRY(sys::open_at(sys::working_directory, "/dev/null", O_RDWR));
+  spare_ = TRY(sys::open_at(sys::working_directory, "/dev/null", O_RDONLY));
   program_ = TRY(sys::open_at(sys::working_directory, "/proc/self/exe", O_PATH));
   records_ = TRY(RecordStore::open(options_.run_directory));
   logs_ = std::make_unique<LogLink>(

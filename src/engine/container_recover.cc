@@ -56,7 +56,7 @@ ring::Task<> Containers::State::discard_unfinished(std::string id) {
     (void)co_await ring::as_result(
         engine.volumes->remove(std::string(take_until(rest, '\n')), true));
   }
-  std::string trash = cat(".trash-", image::random_name());
+  std::string trash = cat(image::trash_prefix, image::random_name());
   co_await sys::rename_at(directory.get(), id.c_str(), trash.c_str());
   janitor.remove(std::move(trash));
 }
@@ -224,7 +224,7 @@ ring::Task<> Containers::State::load_rest() {
   // What a crash has left.
   if (Result<std::vector<std::string>> there = image::list_directory(directory)) {
     for (std::string& name : *there) {
-      if (name.starts_with(".trash-")) janitor.remove(std::move(name));
+      if (name.starts_with(image::trash_prefix)) janitor.remove(std::move(name));
     }
   }
   std::vector<EntryRef> all;

@@ -95,7 +95,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   drop_ready_root(*entry);
   // One rename takes the record, and with it the container, off the list; it takes the writable
   // layer along, whose deletion takes its time.
-  std::string trash = cat(".trash-", image::random_name());
+  std::string trash = cat(image::trash_prefix, image::random_name());
   Result<> gone = sys::rename_at(directory.get(), id.c_str(), trash.c_str());
   if (!gone && gone.error().error_number() != ENOENT) {
     entry->removing = false;

@@ -18,6 +18,9 @@
 
 namespace nacelle::image {
 
+// What has been set aside to be deleted is called so, and a random name: it is there for nobody.
+inline constexpr std::string_view trash_prefix = ".trash-";
+
 // A directory that is being read; its descriptor is one of its own.
 class Listing {
  public:

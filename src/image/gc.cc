@@ -90,8 +90,6 @@ class Marks {
   std::vector<oci::Descriptor> unknown_;
 };
 
-constexpr std::string_view trash_prefix = ".trash-";
-
 // Empty when there is none.
 Result<Fd> open_containers(const Store& store) {
   auto opened = sys::open_at(store.root().get(), "containers", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);

@@ -176,6 +176,7 @@ Result<std::vector<Digest>> manifests_in_use(const Store& store) {
   if (!parent && parent.error().error_number() == ENOENT) return manifests;
   const Fd directory = TRY(std::move(parent));
   for (const std::string& name : TRY(list_directory(directory))) {
+    if (name.starts_with(trash_prefix)) continue;
     const Result<std::string> base =
         sys::read_file_at(directory.get(), cat(name, "/base").c_str(), base_bytes_max);
     if (!base) continue;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -28,7 +29,8 @@ constexpr size_t answer_bytes_max = 64u << 20;
 constexpr const char* cgroup_root = "/sys/fs/cgroup/nacelle";
 
 // The process whose command line has all of these; 0 where there is none.
-pid_t find_process(const std::vector<std::string>& parts) {
+// By what its command line contains, and what not.
+pid_t find_process(const std::vector<std::string>& parts, const std::vector<std::string>& others) {
   DIR* directory = ::opendir("/proc");
   pid_t found = 0;
   while (const dirent* entry = ::readdir(directory)) {
@@ -37,6 +39,7 @@ pid_t find_process(const std::vector<std::string>& parts) {
     const std::string line = read_file(cat("/proc/", *pid, "/cmdline"));
     bool all = !line.empty();
     for (const std::string& part : parts) all = all && line.contains(part);
+    for (const std::string& other : others) all = all && !line.contains(other);
     if (all) found = *pid;
   }
   ::closedir(directory);
@@ -175,6 +178,8 @@ EngineProgram::~EngineProgram() {
   engine_ = nullptr;
   end_process(core);
   remove_groups(cgroup_root);
+  // Where a core that was not killed would have taken its programs away.
+  (void)::umount2(cat(run_directory(), "/bpf").c_str(), MNT_DETACH);
   (void)run({"/bin/rm", "-rf", directory_});
 }
 
@@ -196,7 +201,10 @@ int EngineProgram::end() {
   return engine_->wait().exit_code;
 }
 
-pid_t EngineProgram::core_pid() const { return find_process({"nacelle-core", run_directory()}); }
+pid_t EngineProgram::core_pid() const {
+  // Its helpers are the same program, and know the same directory.
+  return find_process({"nacelle-core", run_directory()}, {"--netns-maker", "--bpf-loader"});
+}
 
 pid_t EngineProgram::log_worker_pid() const {
   const pid_t core = core_pid();
@@ -205,7 +213,8 @@ pid_t EngineProgram::log_worker_pid() const {
   while (const dirent* entry = ::readdir(directory)) {
     const auto pid = parse_number<pid_t>(std::string_view(entry->d_name));
     if (!pid || parent_of(*pid) != core) continue;
-    if (read_file(cat("/proc/", *pid, "/cmdline")).contains("nacelle-worker")) found = *pid;
+    const std::string line = read_file(cat("/proc/", *pid, "/cmdline"));
+    if (line.contains("nacelle-worker") && line.contains("logs")) found = *pid;
   }
   ::closedir(directory);
   return found;
