@@ -1,6 +1,5 @@
 #include "core/netns_pool.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -280,18 +279,6 @@ void NetnsPool::State::refill_later(const std::string& name) {
   background.start(refill(name));
 }
 
-namespace {
-
-// What is made ahead leaves descriptors to those who ask for something now.
-bool is_near_the_limit(const Fd& descriptor) {
-  constexpr rlim_t kept = 64;
-  rlimit limit{};
-  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-         static_cast<rlim_t>(descriptor.get()) + kept > limit.rlim_cur;
-}
-
-}  // namespace
-
 Task<> NetnsPool::State::refill(std::string name) {
   Network& network = networks.find(name)->second;
   Result<> going;
@@ -305,11 +292,6 @@ Task<> NetnsPool::State::refill(std::string name) {
       interfaces = {*std::move(whole)};
     }
     Result<Made> made = co_await as_result(make({.interfaces = interfaces}, true));
-    if (made && is_near_the_limit(made->descriptors.front())) {
-      forget_links(interfaces);
-      release(interfaces);
-      break;
-    }
     if (made) {
       note_links(interfaces, made->links);
       network.ready.push_back({std::move(made->descriptors.front()), std::move(interfaces), {}});

@@ -106,9 +106,14 @@ Result<std::optional<RawPacket>> receive_raw(const Fd& socket, size_t bytes_max,
   RawPacket raw;
   raw.descriptors = take_descriptors(message);
   if (got == 0) return fail(Kind::Unavailable, "the connection has ended");
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-      raw.descriptors.size() > descriptors_max_here) {
-    return fail(Kind::Invalid, "packet: longer, or with more descriptors, than there may be");
+  if ((message.msg_flags & MSG_TRUNC) != 0) {
+    return fail(Kind::Invalid, "packet: longer than there may be");
+  }
+  if (raw.descriptors.size() > descriptors_max_here) {
+    raw.refused = Error(Kind::Invalid, "packet: with more descriptors than there may be");
+  } else if ((message.msg_flags & MSG_CTRUNC) != 0) {
+    // The kernel puts as many into our table as fit.
+    raw.refused = Error::from_errno(EMFILE, "packet: receiving its descriptors");
   }
   raw.bytes.assign(buffer, 0, static_cast<size_t>(got));
   return raw;
@@ -126,6 +131,7 @@ Result<Packet> parse_packet(RawPacket raw, uint64_t& request) {
     return fail(Kind::Unsupported, cat("packet: version ", header.version, " of the protocol, ",
                                        Header::version_value, " is spoken here"));
   }
+  if (raw.refused) return std::unexpected(*std::move(raw.refused));
   const size_t inline_bytes = raw.bytes.size() - sizeof(Header);
   if (header.length > payload_bytes_max) {
     return fail(Kind::Exhausted,

@@ -23,9 +23,12 @@ inline constexpr size_t packet_bytes_max = sizeof(Header) + inline_bytes_max;
 struct RawPacket {
   std::string bytes;
   std::vector<Fd> descriptors;
+  // Why its descriptors are not what was sent: too many, or no room for them here. Its bytes are
+  // whole, so that whoever asked can be told.
+  std::optional<Error> refused = {};
 };
 // What is there now; nothing: it would have to be waited for. The end of the connection is
-// Unavailable. A packet that is too long, or has too many descriptors, is Invalid, and is gone.
+// Unavailable. A packet that is too long is Invalid, and is gone.
 Result<std::optional<RawPacket>> receive_raw(const Fd& socket, size_t bytes_max,
                                              size_t descriptors_max_here);
 

@@ -123,7 +123,7 @@ ring::Task<> WorkerLink::read_packets() {
     }
     if (packet && !packet->has_value()) {
       co_await ring::poll(loop_, *socket, POLLIN);
-    } else if (packet && handlers_.heard) {
+    } else if (packet && !(*packet)->refused && handlers_.heard) {
       const std::string_view bytes = (*packet)->bytes;
       handlers_.heard(static_cast<uint8_t>(bytes[0]), bytes.substr(1));
     }

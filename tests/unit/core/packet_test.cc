@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "codec/flat.h"
@@ -105,6 +107,32 @@ TEST(Packet, too_many_descriptors_are_refused) {
   for (size_t i = 0; i <= descriptors_max; ++i) packet.descriptors.push_back(sealed("x"));
   uint64_t request = 0;
   EXPECT_FALSE(parse_packet(std::move(packet), request));
+}
+
+// Whoever asked would wait for ever for an answer to request 0.
+TEST(Packet, a_request_whose_descriptors_find_no_room_is_refused_by_its_number) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const Fd theirs(ends[1]);
+  auto loop = *ring::Loop::open();
+  ring::Scope scope(*loop, [](const Error& error) { ADD_FAILURE() << error.message(); });
+  const auto outbox =
+      std::make_shared<Outbox>(*loop, scope, std::make_shared<const Fd>(Fd(ends[0])));
+  const Fd extra = sealed("extra");
+  const int number[] = {extra.get()};
+  ASSERT_TRUE(outbox->send_packet(PacketKind::Request, 1, 77, "payload", number));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  auto came = receive_raw(theirs, packet_bytes_max, descriptors_max + 1);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(came && *came);
+  uint64_t request = 0;
+  const auto packet = parse_packet(std::move(**came), request);
+  ASSERT_FALSE(packet);
+  EXPECT_EQ(packet.error().error_number(), EMFILE);
+  EXPECT_EQ(request, 77u);
 }
 
 TEST(Packet, errors_keep_their_kind_and_words) {
