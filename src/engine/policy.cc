@@ -58,7 +58,7 @@ Result<> read_choice(const Value& value, std::string_view no, std::string_view y
 
 Result<uint16_t> read_port(const Value& value, std::string_view text) {
   const auto port = parse_number<uint16_t>(text);
-  if (!port || *port == 0) return value.invalid(cat(text.substr(0, 32), " is no port"));
+  if (!port || *port == 0) return value.invalid(cat(codec::json::in_quotes(text), " is no port"));
   return *port;
 }
 
@@ -78,7 +78,7 @@ Result<PortRange> read_ports(const Value& value) {
 
 bool is_dns_name(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
-  if (name.empty() || name.size() > name_bytes_max) return false;
+  if (name.empty() || name.ends_with('.') || name.size() > name_bytes_max) return false;
   while (!name.empty()) {
     const std::string_view label = take_until(name, '.');
     const auto is_odd = [](unsigned char c) {

@@ -65,7 +65,7 @@ struct Policy {
   bool operator==(const Policy&) const = default;
 };
 
-// Errors name the place: `ingress[2].ports[0]: 99999 is no port`.
+// Errors name the place: `ingress[2].ports[0]: '99999' is no port`.
 Result<Policy> parse_policy(std::string_view text);
 void write_json(codec::json::Writer& json, const Policy& policy);
 std::string to_text(const PolicyRule& rule,

@@ -78,13 +78,15 @@ TEST(Policy, NamesThePlaceOfWhatItCannotRead) {
        "egress[0].to[0].cidr: links of containers carry IPv4 alone"},
       {R"({"egress":[{"action":"allow","to":[{"name":"a..b"}]}]})",
        R"(egress[0].to[0].name: 'a..b' is no name of DNS)"},
+      {R"({"egress":[{"action":"allow","to":[{"name":"a.."}]}]})",
+       R"(egress[0].to[0].name: 'a..' is no name of DNS)"},
       {R"({"egress":[{"action":"allow","to":[{"label":""}]}]})", "egress[0].to[0].label: is empty"},
       {R"({"ingress":[{"action":"deny"},{"action":"deny"},{"action":"deny","ports":[99999]}]})",
-       "ingress[2].ports[0]: 99999 is no port"},
-      {R"({"ingress":[{"action":"deny","ports":[0]}]})", "ingress[0].ports[0]: 0 is no port"},
+       "ingress[2].ports[0]: '99999' is no port"},
+      {R"({"ingress":[{"action":"deny","ports":[0]}]})", "ingress[0].ports[0]: '0' is no port"},
       {R"({"ingress":[{"action":"deny","ports":["90-80"]}]})",
        "ingress[0].ports[0]: 90-80 ends before it begins"},
-      {R"({"ingress":[{"action":"deny","ports":["80-"]}]})", "ingress[0].ports[0]:  is no port"},
+      {R"({"ingress":[{"action":"deny","ports":["80-"]}]})", "ingress[0].ports[0]: '' is no port"},
       {R"({"ingress":[{"action":"deny","protocol":"icmp","ports":[1]}]})",
        "ingress[0].ports: this protocol has no ports"},
       {R"({"ingress":[{"action":"deny","protocol":0}]})", "ingress[0].protocol: 0 is no protocol"},
@@ -101,6 +103,16 @@ TEST(Policy, NamesThePlaceOfWhatItCannotRead) {
     EXPECT_EQ(policy.error().message(), each.complaint);
     EXPECT_EQ(policy.error().kind(), Kind::Invalid);
   }
+}
+
+TEST(Policy, AComplaintIsNotCutWithinACharacter) {
+  std::string port;
+  for (int i = 0; i < 100; ++i) port += "\u20ac";
+  const auto policy =
+      parse_policy(cat(R"({"ingress":[{"action":"deny","ports":[")", port, R"("]}]})"));
+  ASSERT_FALSE(policy);
+  EXPECT_EQ(policy.error().message(),
+            cat("ingress[0].ports[0]: '", port.substr(0, size_t{21} * 3), "...' is no port"));
 }
 
 TEST(Policy, KnowsContainersByNameIdAndLabel) {
