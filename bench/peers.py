@@ -16,6 +16,11 @@ def run(*words, **options):
                           stderr=subprocess.PIPE, timeout=600, **options)
 
 
+def first_line(*words):
+    done = subprocess.run([str(word) for word in words], check=False, text=True, capture_output=True)
+    return (done.stdout.splitlines() or ["?"])[0]
+
+
 def eventually(*words):
     for _ in range(200):
         if subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
