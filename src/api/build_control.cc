@@ -37,7 +37,6 @@ using http::GrpcCall;
 
 constexpr const char* frontend_name = "dockerfile.v0";
 constexpr std::chrono::seconds patience{10};
-constexpr std::chrono::milliseconds pause{10};
 constexpr size_t ended_builds_max = 32;
 constexpr const char* build_id_key = "buildkit-controlapi-buildid";
 constexpr const char* buildkit_version = "v0.25.1";  // whose calls these are
@@ -214,15 +213,17 @@ ring::Task<> export_image(engine::Engine* engine, const BuildSession* session, B
 BuildControl::BuildControl(engine::Engine& engine) : engine_(engine) {}
 BuildControl::~BuildControl() = default;
 
+ring::Task<> BuildControl::await_job(std::string ref) {
+  while (!jobs_.contains(ref)) co_await begun_.wait();
+}
+
 ring::Task<BuildControl::Job> BuildControl::find(std::string ref) {
-  const auto until = engine_.loop.now() + patience;
-  for (;;) {
-    if (const auto found = jobs_.find(ref); found != jobs_.end()) co_return found->second;
-    if (engine_.loop.now() >= until) break;
-    co_await ring::sleep_for(engine_.loop, pause);
-  }
-  co_await fail(Kind::NotFound, cat("no such build ", ref));
-  std::unreachable();
+  const Result<> waited =
+      co_await ring::as_result(ring::with_deadline(engine_.loop, await_job(ref), patience));
+  if (!waited && waited.error().kind() == Kind::Cancelled) co_await Result<>(waited);
+  const auto found = jobs_.find(ref);
+  if (found == jobs_.end()) co_await fail(Kind::NotFound, cat("no such build ", ref));
+  co_return found->second;
 }
 
 // Clients may ask how a build goes when it has just ended.
@@ -259,6 +260,7 @@ ring::Task<> BuildControl::solve(GrpcCall& call) {
   };
   const Ending ending{*this, job};
   jobs_.emplace(request.ref(), job);
+  begun_.notify_all();
   if (request.frontend() == frontend_name) {
     job->result = co_await ring::as_result(
         build_for(&engine_, &sessions_, job.get(), options_of(request.frontend_attrs())));

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "http/grpc.h"
 #include "nacelle/task.h"
+#include "ring/notice.h"
 
 namespace nacelle::api {
 
@@ -40,6 +41,7 @@ class BuildControl {
   ring::Task<> solve_frontend(http::GrpcCall& call);
   ring::Task<> take_result(http::GrpcCall& call);
   void forget_later(std::string ref);
+  ring::Task<> await_job(std::string ref);
   // Waits a moment for one that is about to begin.
   ring::Task<Job> find(std::string ref);
 
@@ -47,6 +49,7 @@ class BuildControl {
   BuildSessions sessions_;
   std::map<std::string, Job, std::less<>> jobs_;  // under way, and the last that ended
   std::deque<std::string> ended_;
+  ring::Notice begun_;
 };
 
 }  // namespace nacelle::api

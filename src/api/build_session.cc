@@ -21,7 +21,6 @@ using http::GrpcCall;
 using http::GrpcConnection;
 
 constexpr std::chrono::seconds patience{5};  // for a session that is on its way
-constexpr std::chrono::milliseconds pause{20};
 constexpr std::chrono::seconds answer_patience{30};
 constexpr const char* docker_hub = "https://index.docker.io/v1/";
 
@@ -135,6 +134,7 @@ ring::Task<> BuildSessions::serve(ring::Loop& loop, std::string id, http::Hijack
   const auto connection =
       std::make_shared<GrpcConnection>(loop, std::move(taken), GrpcConnection::End::Client);
   open_[id] = connection;
+  opened_.notify_all();
   const Result<> ended = co_await ring::as_result(connection->run());
   if (const auto found = open_.find(id); found != open_.end() && found->second == connection) {
     open_.erase(found);
@@ -142,17 +142,17 @@ ring::Task<> BuildSessions::serve(ring::Loop& loop, std::string id, http::Hijack
   co_await Result<>(ended);
 }
 
+ring::Task<> BuildSessions::await_session(std::string id) {
+  while (!open_.contains(id)) co_await opened_.wait();
+}
+
 ring::Task<BuildSession> BuildSessions::find(ring::Loop& loop, std::string id) {
-  const auto until = loop.now() + patience;
-  for (;;) {
-    if (const auto found = open_.find(id); found != open_.end()) {
-      co_return BuildSession(loop, found->second);
-    }
-    if (loop.now() >= until) break;
-    co_await ring::sleep_for(loop, pause);
-  }
-  co_await fail(Kind::NotFound, cat("no active session for ", id));
-  std::unreachable();
+  const Result<> waited =
+      co_await ring::as_result(ring::with_deadline(loop, await_session(id), patience));
+  if (!waited && waited.error().kind() == Kind::Cancelled) co_await Result<>(waited);
+  const auto found = open_.find(id);
+  if (found == open_.end()) co_await fail(Kind::NotFound, cat("no active session for ", id));
+  co_return BuildSession(loop, found->second);
 }
 
 }  // namespace nacelle::api

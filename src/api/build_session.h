@@ -17,6 +17,7 @@
 #include "nacelle/loop.h"
 #include "nacelle/result.h"
 #include "nacelle/task.h"
+#include "ring/notice.h"
 
 namespace nacelle::api {
 
@@ -53,7 +54,10 @@ class BuildSessions {
   ring::Task<BuildSession> find(ring::Loop& loop, std::string id);
 
  private:
+  ring::Task<> await_session(std::string id);
+
   std::map<std::string, std::shared_ptr<http::GrpcConnection>, std::less<>> open_;
+  ring::Notice opened_;
 };
 
 }  // namespace nacelle::api

@@ -7,16 +7,12 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "bpf/map_rows.h"
 #include "bpf/pins.h"
 #include "sys/bpf.h"
 #include "sys/file.h"
 
 namespace nacelle::bpf {
-namespace {
-
-constexpr uint32_t batch_rows = 256;
-
-}  // namespace
 
 Result<uint64_t> group_number(const Fd& directory) {
   const struct stat status = TRY(sys::stat_fd(directory));
@@ -88,33 +84,19 @@ Result<> Groups::remove(uint64_t group) { return sys::erase_map_row(counters_, &
 
 Result<std::map<uint64_t, nacelle_group_counters>> Groups::read_all() const {
   std::map<uint64_t, nacelle_group_counters> all;
-  std::vector<uint64_t> keys(batch_rows);
-  std::vector<nacelle_group_counters> values(size_t{batch_rows} * cpus_);
-  uint64_t position = 0;
-  sys::BpfBatch batch{.to = &position, .keys = keys.data(), .values = values.data()};
-  for (bool more = true; more; batch.from = &position) {
-    batch.count = batch_rows;
-    more = TRY(sys::read_map_batch(counters_, batch));
-    for (uint32_t row = 0; row < batch.count; ++row) {
-      all[keys[row]] = sum_of_cpus(values.data() + size_t{row} * cpus_, cpus_);
-    }
-  }
+  TRY((for_each_row<uint64_t, nacelle_group_counters>(
+      counters_, cpus_, [&](uint64_t group, const nacelle_group_counters* values) {
+        all[group] = sum_of_cpus(values, cpus_);
+      })));
   return all;
 }
 
 Result<std::vector<Groups::Peer>> Groups::read_peers(uint64_t group) const {
   std::vector<Peer> all;
-  std::vector<nacelle_peer_key> keys(batch_rows);
-  std::vector<nacelle_peer_counters> values(batch_rows);
-  nacelle_peer_key position{};
-  sys::BpfBatch batch{.to = &position, .keys = keys.data(), .values = values.data()};
-  for (bool more = true; more; batch.from = &position) {
-    batch.count = batch_rows;
-    more = TRY(sys::read_map_batch(peers_, batch));
-    for (uint32_t row = 0; row < batch.count; ++row) {
-      if (keys[row].group == group) all.emplace_back(keys[row], values[row]);
-    }
-  }
+  TRY((for_each_row<nacelle_peer_key, nacelle_peer_counters>(
+      peers_, 1, [&](const nacelle_peer_key& key, const nacelle_peer_counters* counters) {
+        if (key.group == group) all.emplace_back(key, *counters);
+      })));
   return all;
 }
 

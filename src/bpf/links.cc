@@ -5,13 +5,12 @@
 
 #include "base/text.h"
 #include "bpf/attach.h"
+#include "bpf/map_rows.h"
 #include "bpf/pins.h"
 #include "sys/bpf.h"
 
 namespace nacelle::bpf {
 namespace {
-
-constexpr uint32_t batch_rows = 256;
 
 struct Words {
   std::string_view word, meaning;
@@ -124,17 +123,9 @@ std::vector<uint32_t> Links::list() const {
 
 Result<std::map<uint32_t, nacelle_counters>> Links::read_counters() const {
   std::map<uint32_t, nacelle_counters> all;
-  std::vector<uint32_t> keys(batch_rows);
-  std::vector<nacelle_counters> values(size_t{batch_rows} * cpus_);
-  uint32_t position = 0;
-  sys::BpfBatch batch{.to = &position, .keys = keys.data(), .values = values.data()};
-  for (bool more = true; more; batch.from = &position) {
-    batch.count = batch_rows;
-    more = TRY(sys::read_map_batch(counters_, batch));
-    for (uint32_t row = 0; row < batch.count; ++row) {
-      all[keys[row]] = sum(values.data() + size_t{row} * cpus_, cpus_);
-    }
-  }
+  TRY((for_each_row<uint32_t, nacelle_counters>(
+      counters_, cpus_,
+      [&](uint32_t link, const nacelle_counters* values) { all[link] = sum(values, cpus_); })));
   return all;
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "bpf/map_rows.h"
 #include "bpf/pins.h"
 #include "sys/bpf.h"
 
@@ -24,17 +25,7 @@ constexpr std::string_view reason_words[] = {
     NACELLE_POLICY_REASONS(NACELLE_POLICY_WORD)
 #undef NACELLE_POLICY_WORD
 };
-constexpr uint32_t batch_rows = 1024;
 constexpr useconds_t grace_us = 100'000;
-
-// A map whose rows are as this program knows them.
-Result<Fd> open_map(const std::string& directory, std::string_view name, size_t key_bytes,
-                    size_t value_bytes) {
-  Fd map = TRY(open_pin(directory, name));
-  const sys::BpfMapShape shape = TRY(sys::read_map_shape(map));
-  if (shape.key_bytes == key_bytes && shape.value_bytes == value_bytes) return map;
-  return fail(Kind::Unsupported, cat("BPF map ", name, ": is of another version"));
-}
 
 // Until no packet is being judged that was begun before: programs run inside of read-side sections
 // of RCU, and this is synchronize_rcu().
@@ -49,18 +40,12 @@ nacelle_policy_limit limit_row(const PolicyLimit& limit) {
           .bytes_burst = limit.bytes_burst};
 }
 
-// All keys, before any is deleted: a trie goes on from the beginning behind one that is not there.
-template <class Key, size_t ValueBytes>
+// All keys, before any row is deleted.
+template <class Key, class Value>
 Result<std::vector<Key>> list_keys(const Fd& map) {
-  std::vector<Key> all, keys(batch_rows);
-  std::string values(batch_rows * ValueBytes, '\0');
-  Key position{};
-  sys::BpfBatch batch{.to = &position, .keys = keys.data(), .values = values.data()};
-  for (bool more = true; more; batch.from = &position) {
-    batch.count = batch_rows;
-    more = TRY(sys::read_map_batch(map, batch));
-    all.insert(all.end(), keys.begin(), keys.begin() + batch.count);
-  }
+  std::vector<Key> all;
+  TRY((
+      for_each_row<Key, Value>(map, 1, [&](const Key& key, const Value*) { all.push_back(key); })));
   return all;
 }
 
@@ -84,15 +69,16 @@ std::string_view policy_reason_word(unsigned reason) {
 
 Result<PolicyMaps> PolicyMaps::open(const std::string& directory) {
   PolicyMaps maps;
-  maps.policies_ = TRY(open_map(directory, "policies", sizeof(uint32_t), sizeof(nacelle_policy)));
-  maps.addresses_ = TRY(
-      open_map(directory, "policy_addresses", sizeof(nacelle_policy_address), sizeof(uint32_t)));
-  maps.ports_ = TRY(open_map(directory, "policy_ports", sizeof(nacelle_policy_port),
-                             sizeof(nacelle_policy_verdict)));
+  maps.policies_ =
+      TRY(open_pinned_map(directory, "policies", sizeof(uint32_t), sizeof(nacelle_policy)));
+  maps.addresses_ = TRY(open_pinned_map(directory, "policy_addresses",
+                                        sizeof(nacelle_policy_address), sizeof(uint32_t)));
+  maps.ports_ = TRY(open_pinned_map(directory, "policy_ports", sizeof(nacelle_policy_port),
+                                    sizeof(nacelle_policy_verdict)));
   maps.hits_ =
-      TRY(open_map(directory, "policy_hits", sizeof(nacelle_policy_hit), sizeof(uint64_t)));
-  maps.trace_ =
-      TRY(open_map(directory, "policy_trace", sizeof(uint32_t), sizeof(nacelle_policy_trace)));
+      TRY(open_pinned_map(directory, "policy_hits", sizeof(nacelle_policy_hit), sizeof(uint64_t)));
+  maps.trace_ = TRY(
+      open_pinned_map(directory, "policy_trace", sizeof(uint32_t), sizeof(nacelle_policy_trace)));
   maps.next_table_ = TRY(maps.last_table()) + 1;
   return maps;
 }
@@ -100,15 +86,15 @@ Result<PolicyMaps> PolicyMaps::open(const std::string& directory) {
 // Of all that have a row anywhere.
 Result<uint32_t> PolicyMaps::last_table() const {
   uint32_t last = 0;
-  for (const uint32_t policy : TRY((list_keys<uint32_t, sizeof(nacelle_policy)>(policies_)))) {
+  for (const uint32_t policy : TRY((list_keys<uint32_t, nacelle_policy>(policies_)))) {
     nacelle_policy row{};
     if (TRY(sys::find_map_row(policies_, &policy, &row))) {
       last = std::max({last, row.table[0], row.table[1]});
     }
   }
-  const auto addresses = TRY((list_keys<nacelle_policy_address, sizeof(uint32_t)>(addresses_)));
+  const auto addresses = TRY((list_keys<nacelle_policy_address, uint32_t>(addresses_)));
   for (const auto& key : addresses) last = std::max(last, key.table);
-  const auto ports = TRY((list_keys<nacelle_policy_port, sizeof(nacelle_policy_verdict)>(ports_)));
+  const auto ports = TRY((list_keys<nacelle_policy_port, nacelle_policy_verdict>(ports_)));
   for (const auto& key : ports) last = std::max(last, key.table);
   return last;
 }
@@ -215,21 +201,21 @@ Result<> PolicyMaps::forget(uint32_t policy) {
 
 Result<> PolicyMaps::collect() {
   std::set<uint32_t> policies, named;
-  for (const uint32_t policy : TRY((list_keys<uint32_t, sizeof(nacelle_policy)>(policies_)))) {
+  for (const uint32_t policy : TRY((list_keys<uint32_t, nacelle_policy>(policies_)))) {
     nacelle_policy row{};
     if (!TRY(sys::find_map_row(policies_, &policy, &row))) continue;
     policies.insert(policy);
     named.insert({row.table[0], row.table[1]});
   }
-  const auto addresses = TRY((list_keys<nacelle_policy_address, sizeof(uint32_t)>(addresses_)));
+  const auto addresses = TRY((list_keys<nacelle_policy_address, uint32_t>(addresses_)));
   for (const auto& key : addresses) {
     if (!named.contains(key.table)) TRY(sys::erase_map_row(addresses_, &key));
   }
-  const auto ports = TRY((list_keys<nacelle_policy_port, sizeof(nacelle_policy_verdict)>(ports_)));
+  const auto ports = TRY((list_keys<nacelle_policy_port, nacelle_policy_verdict>(ports_)));
   for (const auto& key : ports) {
     if (!named.contains(key.table)) TRY(sys::erase_map_row(ports_, &key));
   }
-  for (const auto& key : TRY((list_keys<nacelle_policy_hit, sizeof(uint64_t)>(hits_)))) {
+  for (const auto& key : TRY((list_keys<nacelle_policy_hit, uint64_t>(hits_)))) {
     if (!policies.contains(key.policy)) TRY(sys::erase_map_row(hits_, &key));
   }
   return {};

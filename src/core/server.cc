@@ -25,6 +25,7 @@
 #include "codec/flat.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
+#include "ring/program.h"
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/process.h"
@@ -40,7 +41,6 @@ int64_t realtime_ns() {
 namespace {
 
 constexpr std::chrono::seconds loader_patience{20};
-constexpr size_t loader_words_max = 4096;
 
 void say(const std::string& line) {
   const std::string whole = cat("nacelle-core: ", line, "\n");
@@ -223,26 +223,14 @@ Result<> Server::forget_unknown_links(const std::string& pins) {
 }
 
 ring::Task<> Server::run_loader(std::string cgroup) {
-  const Fd words(::memfd_create("nacelle-bpf-words", MFD_CLOEXEC));
   const std::string pins = bpf::pins_directory(options_.run_directory);
   sys::SpawnOptions options;
   options.program = &program_;
   options.arguments = {"nacelle-core", bpf::loader_argument, pins};
   if (!cgroup.empty()) options.arguments.push_back(std::move(cgroup));
-  options.standard_error = &words;
-  const Fd process = co_await sys::spawn(options);
-  const Result<int> status = co_await as_result(ring::with_deadline(
-      loop_, ring::wait_process(loop_, process), loader_patience, "loading BPF programs"));
-  if (!status) {
-    (void)sys::kill_process(process, SIGKILL);
-    (void)sys::reap(process);
-  }
-  if (co_await Result<int>(status) == 0) co_return;
-  std::string said(loader_words_max, '\0');
-  const ssize_t length = ::pread(words.get(), said.data(), said.size(), 0);
-  said.resize(length > 0 ? static_cast<size_t>(length) : 0);
-  while (said.ends_with('\n')) said.pop_back();
-  co_await fail(Kind::Unavailable, std::move(said));
+  ring::Ended ended =
+      co_await ring::run_program(loop_, options, loader_patience, "loading BPF programs");
+  if (ended.status != 0) co_await fail(Kind::Unavailable, std::move(ended.words));
 }
 
 Result<> Server::open(Fd lock, Fd listener) {

@@ -58,12 +58,7 @@ class Undo {
     for (std::string& volume : made_) {
       state_.background.start(state_.engine.volumes->remove(std::move(volume), true));
     }
-    if (!has_directory_) return;
-    std::string trash = cat(image::trash_prefix, image::random_name());
-    const int fd = state_.directory.get();
-    if (sys::rename_at(fd, id_.c_str(), trash.c_str())) {
-      state_.janitor.remove(std::move(trash));
-    }
+    if (has_directory_) (void)state_.janitor.set_aside(state_.directory, id_);
   }
 
   void holds(const std::string& volume) { held_.push_back(volume); }
@@ -299,10 +294,7 @@ void Containers::State::drop_spare(SpareRoot spare) {
 }
 
 void Containers::State::discard_spare(const std::string& name) {
-  std::string trash = cat(image::trash_prefix, image::random_name());
-  if (image::rename_between(spares.directory(), name.c_str(), directory, trash.c_str())) {
-    janitor.remove(std::move(trash));
-  }
+  (void)janitor.set_aside(spares.directory(), name);
 }
 
 // Plans. -----------------------------------------------------------------------------------------

@@ -56,9 +56,7 @@ ring::Task<> Containers::State::discard_unfinished(std::string id) {
     (void)co_await ring::as_result(
         engine.volumes->remove(std::string(take_until(rest, '\n')), true));
   }
-  std::string trash = cat(image::trash_prefix, image::random_name());
-  co_await sys::rename_at(directory.get(), id.c_str(), trash.c_str());
-  janitor.remove(std::move(trash));
+  co_await janitor.set_aside(directory, id);
 }
 
 void Containers::State::take_in(Record record) {

@@ -95,8 +95,7 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   drop_ready_root(*entry);
   // One rename takes the record, and with it the container, off the list; it takes the writable
   // layer along, whose deletion takes its time.
-  std::string trash = cat(image::trash_prefix, image::random_name());
-  Result<> gone = sys::rename_at(directory.get(), id.c_str(), trash.c_str());
+  Result<> gone = janitor.set_aside(directory, id);
   if (!gone && gone.error().error_number() != ENOENT) {
     entry->removing = false;
     container.state.phase = Phase::Dead;
@@ -109,7 +108,6 @@ ring::Task<> Containers::State::remove_in_turn(EntryRef entry, bool volumes) {
   entry->pulse->removed = true;
   entry->pulse->changed.notify_all();
   publish(*entry, "destroy");
-  if (gone) janitor.remove(std::move(trash));
 }
 
 // --rm, and removals that were begun before a crash: nobody waits for the answer, so it is tried

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
 #include "image/disk.h"
 #include "ring/blocking.h"
 #include "sys/file.h"
@@ -31,6 +32,13 @@ std::shared_ptr<Leaving> Janitor::end_mount(Fd mount) {
   mounts_.push_back(std::make_shared<Leaving>(std::move(mount)));
   work();
   return mounts_.back();
+}
+
+Result<> Janitor::set_aside(const Fd& parent, const std::string& name) {
+  std::string trash = cat(image::trash_prefix, image::random_name());
+  TRY(image::rename_between(parent, name.c_str(), *containers_, trash.c_str()));
+  remove(std::move(trash));
+  return {};
 }
 
 void Janitor::remove(std::string name) {

@@ -33,6 +33,9 @@ class Janitor {
   void begin(const Fd& containers) { containers_ = &containers; }
 
   std::shared_ptr<Leaving> end_mount(Fd mount);
+  // The directory `name` of `parent` is off it at once, under a name that means nothing.
+  Result<> set_aside(const Fd& parent, const std::string& name);
+  // One that has been set aside.
   void remove(std::string name);
   // Somebody waits, after all. None: it has ended.
   ring::Task<> end_now(std::shared_ptr<Leaving> leaving);

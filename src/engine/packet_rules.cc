@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "bpf/abi/link.h"
 #include "engine/addresses.h"
-#include "ring/ops.h"
+#include "ring/program.h"
 #include "sys/file.h"
 #include "sys/netlink.h"
 #include "sys/process.h"
@@ -27,7 +27,6 @@ namespace nacelle::engine {
 namespace {
 
 constexpr std::chrono::seconds nft_patience{20};
-constexpr size_t nft_words_max = 4096;
 constexpr std::array nft_places = {"/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft",
                                    "/usr/bin/nft"};
 
@@ -237,12 +236,15 @@ std::string batch_of_difference(const RuleElements& known, const RuleElements& w
 
 // The kernel -------------------------------------------------------------------------------------
 
-PacketRules::PacketRules(ring::Loop& loop) : loop_(loop), background_(loop, [](const Error&) {}) {}
+PacketRules::PacketRules(ring::Loop& loop)
+    : loop_(loop),
+      background_(loop, [](const Error&) {}),
+      kernel_(background_, [this] { return tell_kernel(); }) {}
 
 void PacketRules::set_networks(const std::vector<Network>& networks) {
-  begun_ = true;
+  kernel_.begin();
   networks_ = elements_of_networks(networks);
-  ask();
+  kernel_.ask();
 }
 
 void PacketRules::publish(const std::string& container, const std::string& address,
@@ -250,76 +252,41 @@ void PacketRules::publish(const std::string& container, const std::string& addre
   RuleElements elements = elements_of_ports(address, ports);
   if (elements.empty()) return;
   published_[container] = std::move(elements);
-  ask();
+  kernel_.ask();
 }
 
 void PacketRules::withdraw(const std::string& container) {
-  if (published_.erase(container) > 0) ask();
-}
-
-void PacketRules::ask() {
-  ++asked_;
-  if (!begun_ || std::exchange(telling_, true)) return;
-  background_.start(tell_kernel());
-}
-
-ring::Task<> PacketRules::settle() {
-  if (error_ && told_ == asked_) ask();
-  const uint64_t goal = asked_;
-  while (told_ < goal) co_await told_notice_.wait();
-  if (error_) co_await std::unexpected(*error_);
+  if (published_.erase(container) > 0) kernel_.ask();
 }
 
 ring::Task<> PacketRules::tell_kernel() {
-  while (told_ < asked_) {
-    const uint64_t goal = asked_;
-    RuleElements wanted = networks_;
-    for (const auto& [container, elements] : published_) {
-      wanted.insert(elements.begin(), elements.end());
-    }
-    Result<> told;
-    if (!known_ || *known_ != wanted) {
-      if (known_) told = co_await ring::as_result(run_nft(batch_of_difference(*known_, wanted)));
-      if (!known_ || !told) told = co_await ring::as_result(run_nft(batch_of_all(wanted)));
-    }
-    if (told) forget_flows(known_.value_or(RuleElements()), wanted);
-    known_.reset();
-    error_.reset();
-    if (told) {
-      known_ = std::move(wanted);
-    } else {
-      error_ = told.error();
-    }
-    told_ = goal;
-    told_notice_.notify_all();
-    if (!told && told.error().kind() == Kind::Cancelled) break;
+  RuleElements wanted = networks_;
+  for (const auto& [container, elements] : published_) {
+    wanted.insert(elements.begin(), elements.end());
   }
-  telling_ = false;
+  Result<> told;
+  if (!known_ || *known_ != wanted) {
+    if (known_) told = co_await ring::as_result(run_nft(batch_of_difference(*known_, wanted)));
+    if (!known_ || !told) told = co_await ring::as_result(run_nft(batch_of_all(wanted)));
+  }
+  if (told) forget_flows(known_.value_or(RuleElements()), wanted);
+  known_.reset();
+  co_await std::move(told);
+  known_ = std::move(wanted);
 }
 
 ring::Task<> PacketRules::run_nft(std::string batch) {
   const Fd program = co_await find_nft();
   const Fd input = co_await memory_file("nacelle-rules", batch);
-  const Fd words = co_await memory_file("nacelle-nft-words", "");
   sys::SpawnOptions options;
   options.program = &program;
   options.arguments = {"nft", "-f", "/proc/self/fd/3"};
   options.descriptors = {&input};
-  options.standard_error = &words;
-  const Fd process = co_await sys::spawn(options);
-  const Result<int> status = co_await ring::as_result(
-      ring::with_deadline(loop_, ring::wait_process(loop_, process), nft_patience, "nft"));
-  if (!status) {
-    (void)sys::kill_process(process, SIGKILL);
-    (void)sys::reap(process);
-  }
-  if (co_await Result<int>(status) == 0) co_return;
-  std::string said(nft_words_max, '\0');
-  const ssize_t length = ::pread(words.get(), said.data(), said.size(), 0);
-  said.resize(length > 0 ? static_cast<size_t>(length) : 0);
-  std::ranges::replace(said, '\n', ' ');
+  ring::Ended ended = co_await ring::run_program(loop_, options, nft_patience, "nft");
+  if (ended.status == 0) co_return;
+  std::ranges::replace(ended.words, '\n', ' ');
   co_await fail(Kind::Internal,
-                cat("telling the kernel who may send packets to whom: nft: ", said));
+                cat("telling the kernel who may send packets to whom: nft: ", ended.words));
 }
 
 ring::Task<> PacketRules::close(bool nothing_runs) {

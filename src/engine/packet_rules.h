@@ -20,10 +20,10 @@
 
 #include "engine/model.h"
 #include "engine/networks.h"
+#include "engine/telling.h"
 #include "nacelle/loop.h"
 #include "nacelle/result.h"
 #include "nacelle/task.h"
-#include "ring/notice.h"
 
 namespace nacelle::engine {
 
@@ -49,14 +49,12 @@ class PacketRules {
   void publish(const std::string& container, const std::string& address, const PortMap& ports);
   void withdraw(const std::string& container);
 
-  bool is_settled() const { return told_ == asked_ && !error_; }
-  // Until what was asked for is so. What could not be told the kernel is tried again.
-  ring::Task<> settle();
+  bool is_settled() const { return kernel_.is_settled(); }
+  ring::Task<> settle() { return kernel_.settle(); }
   // With `nothing_runs` the table goes as well.
   ring::Task<> close(bool nothing_runs);
 
  private:
-  void ask();
   ring::Task<> tell_kernel();
   ring::Task<> run_nft(std::string batch);
 
@@ -64,11 +62,8 @@ class PacketRules {
   RuleElements networks_;
   std::map<std::string, RuleElements> published_;  // by container
   std::optional<RuleElements> known_;              // what the kernel has
-  bool begun_ = false, telling_ = false;
-  uint64_t asked_ = 0, told_ = 0;
-  std::optional<Error> error_;  // of the last attempt
-  ring::Notice told_notice_;
   ring::Scope background_;
+  Telling kernel_;
 };
 
 // Packets of the host's own clients come from 127.0.0.1 where they go to it, and the kernel sends

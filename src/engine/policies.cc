@@ -77,9 +77,10 @@ Policies::Policies(Engine& engine)
       names_(engine.loop,
              [this] {
                for (auto& [pair, compiled] : compiled_) compiled.dirty = true;
-               ask();
+               kernel_.ask();
              }),
-      background_(engine.loop, [](const Error&) {}) {}
+      background_(engine.loop, [](const Error&) {}),
+      kernel_(background_, [this] { return tell_kernel(); }) {}
 
 Result<std::unique_ptr<Policies>> Policies::open(Engine& engine) {
   auto policies = std::unique_ptr<Policies>(new Policies(engine));
@@ -180,7 +181,7 @@ void Policies::policy_changed(const PolicyOwner& owner) {
         (owner.what == PolicyOwner::What::Network ? pair.network : pair.container) == owner.id;
     if (is_about) compiled.dirty = compiled.counts_anew = true;
   }
-  ask();
+  kernel_.ask();
 }
 
 ring::Task<> Policies::set(PolicyOwner owner, Policy policy) {
@@ -258,8 +259,8 @@ uint32_t Policies::number_of(const Pair& pair) {
   if (compiled.number != 0) return compiled.number;
   compiled.number = next_number_;
   next_number_ = next_number_ == UINT32_MAX ? 1 : next_number_ + 1;
-  if (const Result<> saved = save_numbers(); !saved) error_ = saved.error();
-  ask();
+  if (const Result<> saved = save_numbers(); !saved) kernel_.failed(saved.error());
+  kernel_.ask();
   return compiled.number;
 }
 
@@ -271,7 +272,7 @@ uint32_t Policies::number_for(const std::string& network, const std::string& con
 void Policies::link_made(const std::string& network, const std::string& container, uint32_t link) {
   links_[{network, container}] = {.index = link};
   // A new link without a policy is as it should be.
-  if (!policies_.empty() || !compiled_.empty()) ask();
+  if (!policies_.empty() || !compiled_.empty()) kernel_.ask();
 }
 
 void Policies::link_gone(const std::string& network, const std::string& container) {
@@ -284,7 +285,7 @@ void Policies::members_changed(const std::string& network) {
        at != compiled_.end() && at->first.network == network; ++at) {
     if (names_members(at->first)) is_about = at->second.dirty = true;
   }
-  if (is_about) ask();
+  if (is_about) kernel_.ask();
 }
 
 // Whether any of its rules is about containers, by name or label.
@@ -363,22 +364,9 @@ void Policies::begin() {
   maps_.reset();
   link_rows_.reset();
   collected_ = false;
-  begun_ = true;
+  kernel_.begin();
   networks_changed();
-  if (!policies_.empty() || !compiled_.empty()) ask();
-}
-
-void Policies::ask() {
-  ++asked_;
-  if (!begun_ || std::exchange(telling_, true)) return;
-  background_.start(tell_kernel());
-}
-
-ring::Task<> Policies::settle() {
-  if (error_ && told_ == asked_) ask();
-  const uint64_t goal = asked_;
-  while (told_ < goal) co_await told_notice_.wait();
-  if (error_) co_await std::unexpected(*error_);
+  if (!policies_.empty() || !compiled_.empty()) kernel_.ask();
 }
 
 Result<> Policies::open_maps() {
@@ -391,30 +379,19 @@ Result<> Policies::open_maps() {
 }
 
 ring::Task<> Policies::tell_kernel() {
-  while (told_ < asked_) {
-    const uint64_t goal = asked_;
-    Result<> told = open_maps();
-    // A core that has just begun is still loading the programs.
-    for (int turn = 0; !told && told.error().kind() == Kind::NotFound && turn < load_turns_max;
-         ++turn) {
-      told = co_await ring::as_result(ring::sleep_for(engine_.loop, load_pause));
-      if (told) told = open_maps();
-    }
-    // Rows first, so that no link ever names a policy that is not there; then who had it.
-    if (told) told = co_await ring::as_result(tell_policies());
-    if (told) told = tell_links();
-    if (told) told = co_await ring::as_result(forget_unused());
-    error_.reset();
-    if (!told) {
-      error_ = told.error();
-      error_->add_context("network policy");
-    }
-    told_ = goal;
-    told_notice_.notify_all();
-    if (maps_) background_.start(sweep(maps_->take_retired()));
-    if (!told && told.error().kind() == Kind::Cancelled) break;
+  Result<> told = open_maps();
+  // A core that has just begun is still loading the programs.
+  for (int turn = 0; !told && told.error().kind() == Kind::NotFound && turn < load_turns_max;
+       ++turn) {
+    told = co_await ring::as_result(ring::sleep_for(engine_.loop, load_pause));
+    if (told) told = open_maps();
   }
-  telling_ = false;
+  // Rows first, so that no link ever names a policy that is not there; then who had it.
+  if (told) told = co_await ring::as_result(tell_policies());
+  if (told) told = tell_links();
+  if (told) told = co_await ring::as_result(forget_unused());
+  if (maps_) background_.start(sweep(maps_->take_retired()));
+  co_await std::move(told).context("network policy");
 }
 
 ring::Task<> Policies::sweep(bpf::PolicyMaps::Retired retired) {

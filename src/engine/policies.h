@@ -21,11 +21,11 @@
 #include "engine/policy.h"
 #include "engine/policy_compile.h"
 #include "engine/policy_names.h"
+#include "engine/telling.h"
 #include "nacelle/fd.h"
 #include "nacelle/loop.h"
 #include "nacelle/result.h"
 #include "nacelle/task.h"
-#include "ring/notice.h"
 
 namespace nacelle::engine {
 
@@ -79,8 +79,8 @@ class Policies {
   void begin();
 
   // Until the kernel has what was asked for. Fails closed: while an error stands, so does this.
-  bool is_settled() const { return told_ == asked_ && !error_; }
-  ring::Task<> settle();
+  bool is_settled() const { return kernel_.is_settled(); }
+  ring::Task<> settle() { return kernel_.settle(); }
   // Whether rules name containers of this network, whose addresses must be known before they start.
   bool follows_members(const std::string& network) const;
 
@@ -133,7 +133,6 @@ class Policies {
   void policy_changed(const PolicyOwner& owner);
   bool names_members(const Pair& pair) const;
   void follow_names();
-  void ask();
   ring::Task<> tell_kernel();
   Result<> open_maps();
   ring::Task<> tell_policies();
@@ -150,16 +149,14 @@ class Policies {
   uint32_t next_number_ = 1;
   std::map<std::pair<std::string, std::string>, Link> links_;  // network, container
   PolicyNames names_;
-  bool begun_ = false, telling_ = false, collected_ = false;
-  uint64_t asked_ = 0, told_ = 0;
-  std::optional<Error> error_;
-  ring::Notice told_notice_;
+  bool collected_ = false;
   // Shared with a thread that may outlive us.
   std::shared_ptr<bpf::PolicyMaps> maps_;
   std::optional<bpf::Links> link_rows_;
   std::set<Listening*> listeners_;
   bool tracing_ = false;
   ring::Scope background_;
+  Telling kernel_;
 };
 
 }  // namespace nacelle::engine

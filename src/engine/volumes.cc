@@ -23,7 +23,7 @@ constexpr size_t volumes_max = 100'000;
 constexpr size_t name_bytes_max = 200;  // below NAME_MAX, with room for a prefix of ours
 constexpr const char* record_file = "record";
 constexpr const char* data_directory = "_data";
-constexpr std::string_view new_prefix = ".new-", trash_prefix = ".trash-";
+constexpr std::string_view new_prefix = ".new-";
 
 bool is_alphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -152,7 +152,7 @@ void Volumes::State::read_one(const std::string& name) {
 
 Result<> Volumes::State::read_all() {
   for (const std::string& name : TRY(image::list_directory(directory))) {
-    if (name.starts_with(new_prefix) || name.starts_with(trash_prefix)) {
+    if (name.starts_with(new_prefix) || name.starts_with(image::trash_prefix)) {
       leftovers.push_back(name);
     } else if (is_volume_name(name) && entries.size() < volumes_max) {
       read_one(name);
@@ -274,7 +274,7 @@ ring::Task<> Volumes::remove(std::string name, bool force) {
     co_await fail(Kind::Conflict,
                   cat("remove ", name, ": volume is in use - [", ids_text(held->second), "]"));
   }
-  std::string trash = cat(trash_prefix, image::random_name());
+  std::string trash = cat(image::trash_prefix, image::random_name());
   const Result<> moved =
       sys::rename_at(state_->directory.get(), name.c_str(), trash.c_str()).context([&] {
         return cat("remove ", name);

@@ -5,7 +5,6 @@
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -24,6 +23,7 @@
 #include "sys/kernel.h"
 #include "sys/mount_api.h"
 #include "sys/resolve.h"
+#include "sys/system_call_filter.h"
 
 namespace nacelle::image {
 namespace {
@@ -269,6 +269,7 @@ Result<> drop_privileges(WorkerKind kind, bool owns_root) {
 
 // The filter. ---------------------------------------------------------------------------------
 
+using sys::call_argument;
 using Calls = std::initializer_list<int>;
 
 // Memory, threads, time, and bytes through descriptors that are there.
@@ -443,49 +444,9 @@ constexpr Calls deadly_calls = {SCMP_SYS(execve),
                                 SCMP_SYS(seccomp),
                                 SCMP_SYS(vhangup)};
 
-class Filter {
- public:
-  Filter() : context_(::seccomp_init(SCMP_ACT_ERRNO(EPERM))) {}
-  Filter(const Filter&) = delete;
-  Filter& operator=(const Filter&) = delete;
-  ~Filter() {
-    if (context_ != nullptr) ::seccomp_release(context_);
-  }
-
-  void allow(Calls calls) {
-    for (const int call : calls) rule(SCMP_ACT_ALLOW, call, {});
-  }
-  void rule(uint32_t action, int call, std::initializer_list<scmp_arg_cmp> when) {
-    const int added = context_ == nullptr ? -ENOMEM
-                                          : ::seccomp_rule_add_array(
-                                                context_, action, call,
-                                                static_cast<unsigned>(when.size()), when.begin());
-    if (added < 0 && error_ == 0) error_ = -added;
-  }
-  Result<> load() {
-    if (error_ == 0) {
-      // A system call of another architecture's table could mean anything.
-      ::seccomp_attr_set(context_, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-      ::seccomp_attr_set(context_, SCMP_FLTATR_CTL_TSYNC, 1);
-      ::seccomp_attr_set(context_, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-      error_ = -::seccomp_load(context_);
-    }
-    if (error_ != 0) return fail_errno(error_, "loading the system call filter");
-    return {};
-  }
-
- private:
-  scmp_filter_ctx context_;
-  int error_ = 0;
-};
-
-constexpr scmp_arg_cmp argument(unsigned index, scmp_compare how, uint64_t a, uint64_t b = 0) {
-  return {.arg = index, .op = how, .datum_a = a, .datum_b = b};
-}
-
 // The kernel looks at the lower half only.
 constexpr scmp_arg_cmp int_argument(unsigned index, uint32_t value) {
-  return argument(index, SCMP_CMP_MASKED_EQ, 0xffffffffu, value);
+  return call_argument(index, SCMP_CMP_MASKED_EQ, 0xffffffffu, value);
 }
 
 constexpr uint64_t clone_new = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
@@ -494,43 +455,46 @@ constexpr unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SE
 constexpr uint64_t socket_type_mask = 0xffffffffu & ~unsigned{SOCK_CLOEXEC | SOCK_NONBLOCK};
 
 Result<> load_filter(WorkerKind kind) {
-  Filter filter;
-  filter.allow(calls_of_all);
+  sys::SystemCallFilter filter;
+  const auto allow = [&](Calls calls) {
+    for (const int call : calls) filter.allow(call);
+  };
+  allow(calls_of_all);
   for (const int call : deadly_calls) filter.rule(SCMP_ACT_KILL_PROCESS, call, {});
   // Memory is data.
   for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
-    filter.rule(SCMP_ACT_ALLOW, call, {argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+    filter.allow(call, {call_argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
   // Threads, no processes. clone3 keeps its flags in memory, where no filter sees them: libc falls
   // back to clone.
-  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(clone),
-              {argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | clone_new, CLONE_THREAD)});
+  filter.allow(SCMP_SYS(clone),
+               {call_argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | clone_new, CLONE_THREAD)});
   filter.rule(SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone),
-              {argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
+              {call_argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0)});
   filter.rule(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), {});
   for (const int command : fcntl_commands)
-    filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(fcntl), {int_argument(1, static_cast<uint32_t>(command))});
+    filter.allow(SCMP_SYS(fcntl), {int_argument(1, static_cast<uint32_t>(command))});
   // Above all no huge pages, which are few and everybody's.
-  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(memfd_create),
-              {argument(1, SCMP_CMP_MASKED_EQ, 0xffffffffu & ~memfd_flags, 0)});
+  filter.allow(SCMP_SYS(memfd_create),
+               {call_argument(1, SCMP_CMP_MASKED_EQ, 0xffffffffu & ~memfd_flags, 0)});
   // Limits may be asked for, not changed.
-  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {argument(2, SCMP_CMP_EQ, 0)});
-  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prctl), {argument(0, SCMP_CMP_EQ, PR_SET_NAME)});
+  filter.allow(SCMP_SYS(prlimit64), {call_argument(2, SCMP_CMP_EQ, 0)});
+  filter.allow(SCMP_SYS(prctl), {call_argument(0, SCMP_CMP_EQ, PR_SET_NAME)});
   switch (kind) {
     case WorkerKind::Unpack:
-    case WorkerKind::Files: filter.allow(calls_of_unpack); break;
-    case WorkerKind::Pack: filter.allow(calls_of_pack); break;
-    case WorkerKind::Bytes: filter.allow(calls_of_bytes); break;
+    case WorkerKind::Files: allow(calls_of_unpack); break;
+    case WorkerKind::Pack: allow(calls_of_pack); break;
+    case WorkerKind::Bytes: allow(calls_of_bytes); break;
     case WorkerKind::Registry:
-      filter.allow(calls_of_registry);
+      allow(calls_of_registry);
       for (const uint64_t family : {AF_INET, AF_INET6})
-        filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socket), {argument(0, SCMP_CMP_EQ, family)});
+        filter.allow(SCMP_SYS(socket), {call_argument(0, SCMP_CMP_EQ, family)});
       // For waking its threads. A datagram socket could send to the host's abstract addresses.
-      filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socketpair),
-                  {int_argument(0, AF_UNIX),
-                   argument(1, SCMP_CMP_MASKED_EQ, socket_type_mask, SOCK_STREAM)});
+      filter.allow(SCMP_SYS(socketpair),
+                   {int_argument(0, AF_UNIX),
+                    call_argument(1, SCMP_CMP_MASKED_EQ, socket_type_mask, SOCK_STREAM)});
       // getaddrinfo asks the kernel which families have an address.
-      filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(socket),
-                  {argument(0, SCMP_CMP_EQ, AF_NETLINK), argument(2, SCMP_CMP_EQ, 0)});
+      filter.allow(SCMP_SYS(socket),
+                   {call_argument(0, SCMP_CMP_EQ, AF_NETLINK), call_argument(2, SCMP_CMP_EQ, 0)});
       break;
   }
   if (kind != WorkerKind::Registry) filter.rule(SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), {});

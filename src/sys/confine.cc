@@ -4,14 +4,12 @@
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include <initializer_list>
-
 #include "sys/call.h"
+#include "sys/system_call_filter.h"
 
 namespace nacelle::sys {
 namespace {
@@ -38,52 +36,17 @@ Result<> drop_capabilities() {
   return {};
 }
 
-class Filter {
- public:
-  Filter() : context_(::seccomp_init(SCMP_ACT_ERRNO(EPERM))) {}
-  Filter(const Filter&) = delete;
-  Filter& operator=(const Filter&) = delete;
-  ~Filter() {
-    if (context_ != nullptr) ::seccomp_release(context_);
-  }
-  void allow(int call, std::initializer_list<scmp_arg_cmp> when = {}) {
-    const int added = context_ == nullptr ? -ENOMEM
-                                          : ::seccomp_rule_add_array(
-                                                context_, SCMP_ACT_ALLOW, call,
-                                                static_cast<unsigned>(when.size()), when.begin());
-    if (added < 0 && error_ == 0) error_ = -added;
-  }
-  Result<> load() {
-    if (error_ == 0) {
-      ::seccomp_attr_set(context_, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-      // The first rules are those of every batch.
-      ::seccomp_attr_set(context_, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-      error_ = -::seccomp_load(context_);
-    }
-    if (error_ != 0) return fail_errno(error_, "loading the system call filter");
-    return {};
-  }
-
- private:
-  scmp_filter_ctx context_;
-  int error_ = 0;
-};
-
-constexpr scmp_arg_cmp argument(unsigned index, scmp_compare how, uint64_t a, uint64_t b = 0) {
-  return {.arg = index, .op = how, .datum_a = a, .datum_b = b};
-}
-
 Result<> load_filter(const Confinement& confinement) {
   if (is_sanitized) return {};  // a sanitizer's runtime makes calls of its own
-  Filter filter;
+  SystemCallFilter filter;
   for (const int call : confinement.calls) filter.allow(call);
   // Memory is data.
   for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
-    filter.allow(call, {argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+    filter.allow(call, {call_argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
   for (const int command : confinement.fcntl_commands)
-    filter.allow(SCMP_SYS(fcntl), {argument(1, SCMP_CMP_EQ, static_cast<uint64_t>(command))});
+    filter.allow(SCMP_SYS(fcntl), {call_argument(1, SCMP_CMP_EQ, static_cast<uint64_t>(command))});
   for (const uint64_t request : confinement.ioctls)
-    filter.allow(SCMP_SYS(ioctl), {argument(1, SCMP_CMP_EQ, request)});
+    filter.allow(SCMP_SYS(ioctl), {call_argument(1, SCMP_CMP_EQ, request)});
   return filter.load();
 }
 

@@ -55,6 +55,9 @@ struct Owner {
     operands.erase(operands.begin());
     return {};
   }
+  Options& add_to(Options& options) {
+    return options.value("container", 0, container, "NAME", "Of a container, not of a network");
+  }
   Target target(std::string_view behind) const {
     return container.empty() ? Target("/nacelle/v1/networks/", network_, behind)
                              : Target("/nacelle/v1/containers/", container, behind);
@@ -191,31 +194,39 @@ Result<int> run_policy_set(Session& session, const Arguments& arguments) {
   return 0;
 }
 
-Result<int> run_policy_show(Session& session, const Arguments& arguments) {
+namespace {
+
+// A verb that is told whose policy, and nothing else.
+template <class Deed>
+Result<int> with_owner(Session& session, const Arguments& arguments, const char* usage,
+                       const char* help, Deed&& deed) {
   Owner owner;
-  Options options("network policy show [OPTIONS] NETWORK|--container NAME", "Shows a policy.");
-  options.value("container", 0, owner.container, "NAME", "Of a container, not of a network")
-      .operands(0, 1);
+  Options options(usage, help);
+  owner.add_to(options).operands(0, 1);
   const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
   TRY(owner.take(parsed.operands));
   Api* api = TRY(session.api());
-  const Datum policy = TRY(api->get(owner.target("/policy")));
-  std::printf("%s\n", policy.json("  ").c_str());
+  TRY(deed(*api, owner.target("/policy")));
   return 0;
 }
 
+}  // namespace
+
+Result<int> run_policy_show(Session& session, const Arguments& arguments) {
+  return with_owner(session, arguments, "network policy show [OPTIONS] NETWORK|--container NAME",
+                    "Shows a policy.", [](Api& api, const Target& target) -> Result<> {
+                      const Datum policy = TRY(api.get(target));
+                      std::printf("%s\n", policy.json("  ").c_str());
+                      return {};
+                    });
+}
+
 Result<int> run_policy_remove(Session& session, const Arguments& arguments) {
-  Owner owner;
-  Options options("network policy rm [OPTIONS] NETWORK|--container NAME", "Removes a policy.");
-  options.value("container", 0, owner.container, "NAME", "Of a container, not of a network")
-      .operands(0, 1);
-  const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
-  if (parsed.exit_code) return *parsed.exit_code;
-  TRY(owner.take(parsed.operands));
-  Api* api = TRY(session.api());
-  TRY(api->send({.method = "DELETE", .target = owner.target("/policy")}));
-  return 0;
+  return with_owner(session, arguments, "network policy rm [OPTIONS] NETWORK|--container NAME",
+                    "Removes a policy.", [](Api& api, const Target& target) {
+                      return api.send({.method = "DELETE", .target = target});
+                    });
 }
 
 Result<int> run_policy_list(Session& session, const Arguments& arguments) {
@@ -259,7 +270,7 @@ Result<int> run_policy_stats(Session& session, const Arguments& arguments) {
   Options options("network policy stats [OPTIONS] NETWORK|--container NAME",
                   "Shows what the rules of a policy have decided: of a flow its first packet "
                   "counts, of what is dropped each packet.");
-  options.value("container", 0, owner.container, "NAME", "Of a container, not of a network")
+  owner.add_to(options)
       .value("format", 0, format, "FORMAT", "table, table TEMPLATE, json, or a template")
       .operands(0, 1);
   const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
