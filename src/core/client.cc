@@ -73,6 +73,7 @@ struct Client::State {
   Task<> serve();
   Task<> read_packets();
   void dispatch(Packet packet);
+  void answer(uint64_t number, Result<Packet> outcome);
   void hear(uint8_t code, const std::string& payload);
   void lose_connection();
   void park(const Parking& parking, std::vector<Fd> descriptors);
@@ -195,9 +196,20 @@ Task<> Client::State::read_packets() {
     }
     if (!raw && raw.error().kind() == Kind::Unavailable) co_return;
     if (!raw) continue;
+    RawPacket received = **std::move(raw);
+    // No room for its descriptors. They are core's to keep and ours to hold for it: what the reply
+    // says has happened all the same.
+    if (received.refused) {
+      received.descriptors.clear();
+      received.refused.reset();
+    }
     uint64_t number = 0;
-    auto packet = parse_packet(std::move(**raw), number);
-    if (packet) dispatch(*std::move(packet));
+    auto packet = parse_packet(std::move(received), number);
+    if (packet) {
+      dispatch(*std::move(packet));
+    } else {
+      answer(number, std::unexpected(std::move(packet).error()));
+    }
   }
 }
 
@@ -217,19 +229,23 @@ void Client::State::park(const Parking& parking, std::vector<Fd> descriptors) {
 void Client::State::dispatch(Packet packet) {
   const auto kind = static_cast<PacketKind>(packet.header.kind);
   if (kind == PacketKind::Event) return hear(packet.header.code, packet.payload);
-  const auto found = calls.find(packet.header.request);
+  const uint64_t number = packet.header.request;
+  if (kind == PacketKind::Error) {
+    const auto error = codec::flat::decode<ErrorReply>(packet.payload, "nacelle-core's error");
+    return answer(number, std::unexpected(error ? from_reply(*error) : error.error()));
+  }
+  // Its end is no death: there is to be no other one.
+  if (packet.header.code == ShutdownRequest::code) closing = true;
+  answer(number, std::move(packet));
+}
+
+void Client::State::answer(uint64_t number, Result<Packet> outcome) {
+  const auto found = calls.find(number);
   if (found == calls.end()) return;
   const std::shared_ptr<Call> call = std::move(found->second);
   calls.erase(found);
-  if (kind == PacketKind::Error) {
-    const auto error = codec::flat::decode<ErrorReply>(packet.payload, "nacelle-core's error");
-    call->outcome = Result<Packet>(std::unexpected(error ? from_reply(*error) : error.error()));
-  } else {
-    park(call->parking, std::move(packet.descriptors));
-    // Its end is no death: there is to be no other one.
-    if (packet.header.code == ShutdownRequest::code) closing = true;
-    call->outcome = Result<Packet>(std::move(packet));
-  }
+  if (outcome) park(call->parking, std::move(outcome->descriptors));
+  call->outcome = std::move(outcome);
   call->done.notify_all();
 }
 

@@ -329,6 +329,30 @@ TEST_F(CoreTest, an_exec_runs_inside_and_its_code_arrives) {
   EXPECT_FALSE(driver().find(1)->ended);
 }
 
+// Goal: who has asked is told what has happened, whatever the reply's descriptors come to. Method:
+// this process has no descriptor to spare from before it asks until it has its answer.
+TEST_F(CoreTest, a_reply_is_heard_where_its_descriptors_find_no_room) {
+  const Bundle files(shell("exec sleep 1000"));
+  ASSERT_TRUE(driver().start(1, files, compile(files)));
+  core::ExecRequest exec;
+  exec.id = id_of(1);
+  exec.exec = "e1";
+  exec.args = {"/bin/sh", "-c", "exit 5"};
+  const int lowest_free = ::dup(STDIN_FILENO);
+  ASSERT_EQ(::close(lowest_free), 0);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = static_cast<rlim_t>(lowest_free), .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto reply = driver().call(exec);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(reply) << reply.error().message();
+  EXPECT_GT(reply->pid, 0);
+  const auto end = driver().exited(1, "e1");
+  ASSERT_TRUE(end);
+  EXPECT_EQ(WEXITSTATUS(end->wait_status), 5);
+}
+
 TEST_F(CoreTest, an_exec_that_cannot_be_is_an_error) {
   const Bundle files(shell("exec sleep 1000"));
   core::ExecRequest exec;
