@@ -200,8 +200,8 @@ ring::Task<> export_image(engine::Engine* engine, const BuildSession* session, B
     note += cat(", naming to ", name.text());
     all += cat(all.empty() ? "" : ",", name.text());
     if (is_on(*exporter, "push")) {
-      co_await engine->images->push(name, job->journal,
-                                    co_await session->credentials(name.registry));
+      BuildJournal::Transfers transfers(job->journal, vertex);
+      co_await engine->images->push(name, transfers, co_await session->credentials(name.registry));
     }
   }
   if (!all.empty()) told["image.name"] = all;

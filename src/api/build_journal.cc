@@ -42,7 +42,7 @@ void BuildJournal::tell(const Vertex& vertex, int64_t completed_ns, std::string_
   told->set_digest(vertex.digest);
   told->set_name(vertex.name);
   told->set_cached(vertex.cached);
-  if (!last_.empty() && last_ != vertex.digest) told->add_inputs(last_);
+  if (!vertex.input.empty()) told->add_inputs(vertex.input);
   set_time(told->mutable_started(), vertex.started_ns);
   if (completed_ns != 0) set_time(told->mutable_completed(), completed_ns);
   told->set_error(std::string(error));
@@ -60,10 +60,13 @@ void BuildJournal::add(std::string message) {
   changed_.notify_all();
 }
 
-std::string BuildJournal::begin(std::string name) {
+std::string BuildJournal::begin(std::string name) { return begin(std::move(name), {}); }
+
+std::string BuildJournal::begin(std::string name, std::string input) {
   Vertex vertex{.digest = digest_of(++vertexes_),
                 .name = std::move(name),
                 .started_ns = engine::now_ns(),
+                .input = std::move(input),
                 .cached = false};
   tell(vertex, 0, "");
   std::string key = vertex.digest;
@@ -90,7 +93,9 @@ void BuildJournal::finish(const std::string& key, std::string_view note) {
 }
 
 void BuildJournal::close(const Result<>& outcome) {
-  const std::string error = outcome ? "" : words_of(outcome.error());
+  const std::string error = outcome        ? ""
+                            : step_failed_ ? "context canceled"
+                                           : words_of(outcome.error());
   for (const auto& [key, vertex] : std::exchange(open_, {})) tell(vertex, engine::now_ns(), error);
   closed_ = true;
   changed_.notify_all();
@@ -114,7 +119,11 @@ ring::Task<> BuildJournal::room() {
   while (watched_ && bytes_ > unread_bytes_max) co_await changed_.wait();
 }
 
-void BuildJournal::output(std::string_view bytes) {
+std::unique_ptr<engine::StageListener> BuildJournal::add_stage() {
+  return std::make_unique<Stage>(*this);
+}
+
+void BuildJournal::Stage::output(std::string_view bytes) {
   if (step_.empty()) return;
   messages::StatusResponse status;
   messages::VertexLog* log = status.add_logs();
@@ -122,38 +131,47 @@ void BuildJournal::output(std::string_view bytes) {
   set_time(log->mutable_timestamp(), engine::now_ns());
   log->set_stream(output_stream);
   log->set_msg(std::string(bytes));
-  add(status.SerializeAsString());
+  journal_.add(status.SerializeAsString());
 }
 
 // What only changes the configuration is not shown, as BuildKit does not.
-void BuildJournal::step_begins(const engine::BuildStep& step) {
+void BuildJournal::Stage::step_begins(const engine::BuildStep& step) {
   if (step.place == 0) return;
-  step_ = begin(name_of(step));
-  transfers_.clear();
+  step_ = journal_.begin(name_of(step), last_);
+  transfers_.emplace(journal_, step_);
 }
 
-void BuildJournal::step_is_cached() {
-  if (const auto found = open_.find(step_); found != open_.end()) found->second.cached = true;
+void BuildJournal::Stage::step_is_cached() {
+  const auto found = journal_.open_.find(step_);
+  if (found != journal_.open_.end()) found->second.cached = true;
 }
 
-void BuildJournal::step_ends() {
+void BuildJournal::Stage::step_ends() {
   if (step_.empty()) return;
-  finish(step_);
+  journal_.finish(step_);
   last_ = std::exchange(step_, {});
 }
 
-void BuildJournal::command_failed(std::string_view command, int exit_code) {
+void BuildJournal::Stage::command_failed(std::string_view command, int exit_code) {
   failed_ = cat("process \"", command, "\" did not complete successfully: exit code: ", exit_code);
 }
 
-void BuildJournal::layer(const image::Progress& progress) {
-  if (step_.empty()) return;
+void BuildJournal::Stage::failed(const Error& error) {
+  journal_.failed_ = std::move(failed_);
+  const auto found = journal_.open_.find(step_);
+  if (found == journal_.open_.end()) return;
+  journal_.tell(found->second, engine::now_ns(), journal_.words_of(error));
+  journal_.open_.erase(found);
+  journal_.step_failed_ = true;
+}
+
+void BuildJournal::Transfers::layer(const image::Progress& progress) {
   const int64_t now = engine::now_ns();
-  const auto [began, is_new] = transfers_.emplace(progress.id, now);
+  const auto [began, is_new] = began_.emplace(progress.id, now);
   messages::StatusResponse status;
   messages::VertexStatus* told = status.add_statuses();
   told->set_id(progress.id);
-  told->set_vertex(step_);
+  told->set_vertex(vertex_);
   told->set_name(std::string(image::to_string(progress.step)));
   told->set_current(static_cast<int64_t>(progress.done));
   told->set_total(static_cast<int64_t>(progress.total));
@@ -162,7 +180,7 @@ void BuildJournal::layer(const image::Progress& progress) {
   using enum image::Progress::Step;
   if (progress.step == Complete || progress.step == Exists)
     set_time(told->mutable_completed(), now);
-  add(status.SerializeAsString());
+  journal_.add(status.SerializeAsString());
 }
 
 }  // namespace nacelle::api

@@ -11,6 +11,7 @@
 
 #include "api/body_pipe.h"
 #include "api/build_control.h"
+#include "api/build_lines.h"
 #include "api/image_events.h"
 #include "api/progress.h"
 #include "api/registry_auth.h"
@@ -27,53 +28,6 @@ namespace {
 
 using codec::json::Writer;
 using engine::BuildRequest;
-
-constexpr size_t quiet_bytes_max = 1u << 20;  // kept for the case that a quiet build fails
-
-std::string object_line(std::string_view key, std::string_view id) {
-  Writer json;
-  json.begin_object().key(key).begin_object().member("ID", id).end_object().end_object();
-  return std::move(json).take() + "\r\n";
-}
-
-// What a build has to say, as lines.
-class Told final : public engine::BuildListener {
- public:
-  Told(ProgressLines& lines, bool quiet) : lines_(lines), quiet_(quiet) {}
-
-  void text(std::string_view text) override {
-    if (!quiet_) {
-      lines_.add(stream_line(text));
-    } else if (kept_.size() < quiet_bytes_max) {
-      kept_ += text;
-    }
-  }
-  void built(const codec::Digest& id) override {
-    if (!quiet_) lines_.add(object_line("aux", id.text()));
-  }
-  void command_failed(std::string_view, int code) override { lines_.exit_code(code); }
-  image::Observer& pulls() override {
-    return quiet_ ? static_cast<image::Observer&>(nobody_) : lines_;
-  }
-  ring::Task<> room() override { co_await lines_.room(); }
-
-  void ended(const codec::Digest& id) {
-    if (quiet_) lines_.add(stream_line(cat(id.text(), '\n')));
-  }
-  void failed() {
-    if (!kept_.empty()) lines_.add(stream_line(kept_));
-  }
-
- private:
-  struct Nobody final : image::Observer {
-    void layer(const image::Progress&) override {}
-    void say(std::string_view) override {}
-  };
-  ProgressLines& lines_;
-  bool quiet_;
-  std::string kept_;
-  Nobody nobody_;
-};
 
 // Parameters. ------------------------------------------------------------------------------------
 
@@ -189,7 +143,7 @@ Result<BuildRequest> read_request(const Call& call) {
 
 // Builds. ----------------------------------------------------------------------------------------
 
-ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, Told* told) {
+ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, BuildLines* told) {
   const std::vector<oci::Reference> names = request.names;
   auto id =
       co_await as_result(engine::build_image(call->engine, std::move(request), context, *told));
@@ -204,7 +158,7 @@ ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
 ring::Task<> build(Call& call) {
   BuildRequest request = co_await read_request(call);
   ProgressLines lines;
-  Told told(lines, call.flag("q"));
+  BuildLines told(lines, call.flag("q"));
   Pipe pipe = co_await open_pipe();
   const Fd context = std::move(pipe.read_end);
   co_await lines.tell(call, with_body(&call, std::move(pipe.write_end),

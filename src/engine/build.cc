@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 #include <utility>
 #include <variant>
 
@@ -115,9 +116,20 @@ ring::Task<> Build::take_context(const Fd& archive) {
   }
 }
 
-// The first step that needs it waits for it.
+// The first step that needs it asks for it. Where it does not come the build fails, and with it
+// whoever waits.
 ring::Task<> Build::need_context() {
-  if (context_ || !request_.send_context) co_return;
+  if (has_context_ || !request_.send_context) co_return;
+  if (std::exchange(fetches_context_, true)) {
+    while (!has_context_) co_await changed_.wait();
+    co_return;
+  }
+  co_await fetch_context();
+  has_context_ = true;
+  changed_.notify_all();
+}
+
+ring::Task<> Build::fetch_context() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) co_await fail_errno(errno, "pipe2");
   const Fd archive(ends[0]);
@@ -161,32 +173,32 @@ ring::Task<> Build::read_dockerfile() {
 // Stages. ----------------------------------------------------------------------------------------
 
 // `instruction`: null for a FROM, and for what the request adds.
-void Build::announce(const build::PlannedStage& plan, const build::Instruction* instruction,
+void Build::announce(BuildStage& stage, const build::Instruction* instruction,
                      std::string_view text) {
-  const build::Stage& stage = dockerfile_.stages[plan.stage];
-  const bool is_from = &text.front() == &stage.source.text.front();
-  if (is_from) file_step_ = 0;
+  const build::Stage& written = dockerfile_.stages[stage.plan->stage];
+  const bool is_from = stage.file_step == 0;
   BuildStep step;
-  step.number = ++step_;
-  step.stage = stage.from.name;
-  step.stage_number = plan.stage;
+  step.number = ++stage.step;
+  step.stage = written.from.name;
+  step.stage_number = stage.plan->stage;
   step.stages = plan_.stages.size();
   if (is_from || (instruction != nullptr && writes_files(*instruction))) {
-    step.place = ++file_step_;
-    step.places = 1 + std::ranges::count_if(stage.instructions, writes_files);
+    step.place = ++stage.file_step;
+    step.places = 1 + std::ranges::count_if(written.instructions, writes_files);
   }
   step.text = text;
-  listener_.step_begins(step);
-  listener_.text(cat("Step ", step_, '/', steps_, " : ", text, '\n'));
+  stage.listener->step_begins(step);
+  stage.listener->text(cat("Step ", step.number, '/', steps_, " : ", text, '\n'));
 }
 
 void Build::show(const BuildStage& stage) {
   const bool is_nothing = !stage.name && stage.record.config.history.empty();
-  listener_.text(cat(" ---> ", is_nothing ? "" : short_id(stage.record.id()), '\n'));
-  listener_.step_ends();
+  stage.listener->text(cat(" ---> ", is_nothing ? "" : short_id(stage.record.id()), '\n'));
+  stage.listener->step_ends();
 }
 
-ring::Task<image::Details> Build::find_image(std::string name, oci::Platform platform, bool pull) {
+ring::Task<image::Details> Build::find_image(const BuildStage& stage, std::string name,
+                                             oci::Platform platform, bool pull) {
   if (!pull) {
     auto found = co_await ring::as_result(engine_.images->inspect(name));
     if (found) co_return *std::move(found);
@@ -196,13 +208,13 @@ ring::Task<image::Details> Build::find_image(std::string name, oci::Platform pla
   image::Images::Login login;
   if (request_.login) login = co_await request_.login(reference);
   const image::PullOutcome pulled = co_await engine_.images->pull(
-      reference, std::move(platform), listener_.pulls(), std::move(login));
+      reference, std::move(platform), stage.listener->pulls(), std::move(login));
   co_return co_await engine_.images->inspect(pulled.image.manifest.digest);
 }
 
 ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image, oci::Platform platform) {
   image::Details details =
-      co_await find_image(std::move(image), std::move(platform), request_.pull);
+      co_await find_image(stage, std::move(image), std::move(platform), request_.pull);
   co_await lease_.protect(engine_.loop, {details.image.manifest.digest});
   stage.name = details.id().text();
   stage.record = std::move(details.record);
@@ -231,33 +243,35 @@ ring::Task<> Build::run_triggers(BuildStage& stage) {
   const std::vector<std::string> triggers =
       std::exchange(stage.record.config.run.on_build, std::vector<std::string>());
   if (triggers.empty()) co_return;
-  listener_.text(cat("# Executing ", triggers.size(),
-                     triggers.size() == 1 ? " build trigger\n" : " build triggers\n"));
+  stage.listener->text(cat("# Executing ", triggers.size(),
+                           triggers.size() == 1 ? " build trigger\n" : " build triggers\n"));
   for (const std::string& text : triggers) {
     build::Instruction trigger = co_await build::parse_trigger(text, "ONBUILD");
     std::vector<Origin> origins;
     if (const auto* copy = std::get_if<build::Copy>(&trigger.what); copy && !copy->from.empty()) {
       origins.push_back(co_await build::find_origin(dockerfile_, copy->from));
-      if (origins.front().stage && !stages_.contains(*origins.front().stage)) {
-        co_await fail(Kind::Invalid, cat("ONBUILD ", text, ": the stage is not built before"));
+      if (const auto other = origins.front().stage) {
+        const auto found = stages_.find(*other);
+        if (found == stages_.end() || found->second.plan >= stage.plan) {
+          co_await fail(Kind::Invalid, cat("ONBUILD ", text, ": the stage is not built before"));
+        }
+        co_await give_way_to(found->second);
       }
     }
     co_await run_instruction(stage, std::move(trigger), origins);
   }
 }
 
-ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
+ring::Task<> Build::run_stage(BuildStage& stage) {
+  const build::PlannedStage& plan = *stage.plan;
   const build::Stage& written = dockerfile_.stages[plan.stage];
-  BuildStage& stage = stages_[plan.stage];
-  stage.plan = &plan;
-  stage.arguments = std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
-  announce(plan, nullptr, written.source.text);
+  announce(stage, nullptr, written.source.text);
   co_await begin_stage(stage);
   show(stage);
   co_await run_triggers(stage);
   for (size_t at = 0; at < written.instructions.size(); ++at) {
     const build::Instruction& instruction = written.instructions[at];
-    announce(plan, &instruction, instruction.source.text);
+    announce(stage, &instruction, instruction.source.text);
     const std::vector<Origin> origins =
         at < plan.origins.size() ? plan.origins[at] : std::vector<Origin>();
     co_await run_instruction(stage, instruction, origins);
@@ -265,12 +279,14 @@ ring::Task<> Build::run_stage(const build::PlannedStage& plan) {
   }
   if (&plan == &plan_.stages.back() && !request_.labels.empty()) {
     build::Instruction label = label_instruction(request_.labels);
-    announce(plan, nullptr, label.source.text);
+    announce(stage, nullptr, label.source.text);
     co_await change_config(stage, label);
     show(stage);
   }
-  if (stage.name || !stage.record.config.history.empty()) listener_.built(stage.record.id());
-  co_await listener_.room();
+  if (stage.name || !stage.record.config.history.empty()) {
+    stage.listener->built(stage.record.id());
+  }
+  co_await stage.listener->room();
 }
 
 ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instruction,
@@ -307,6 +323,70 @@ ring::Task<> Build::change_config(BuildStage& stage, const build::Instruction& i
   co_await finish(stage, std::move(step), std::nullopt);
 }
 
+// Side by side. ----------------------------------------------------------------------------------
+
+void Build::add_stages() {
+  for (const build::PlannedStage& plan : plan_.stages) {
+    BuildStage& stage = stages_[plan.stage];
+    stage.plan = &plan;
+    stage.arguments = std::make_unique<StageArguments>(request_.arguments, plan_.global_arguments);
+    stage.listener = listener_.add_stage();
+    stage.step = steps_;
+    steps_ += 1 + dockerfile_.stages[plan.stage].instructions.size();
+  }
+  if (!request_.labels.empty()) ++steps_;
+}
+
+// Each begins when all that it needs is done, and no more run than there are processors: most of
+// what a step does is work.
+ring::Task<> Build::run_in_turn(BuildStage& stage) {
+  const size_t running_max = std::max(std::thread::hardware_concurrency(), 2u);
+  for (const size_t needed : stage.plan->needs) co_await await_done(stages_.at(needed));
+  while (running_ >= running_max) co_await changed_.wait();
+  ++running_;
+  const Result<> ran = co_await ring::as_result(run_stage(stage));
+  --running_;
+  stage.is_done = ran.has_value();
+  if (ran) {
+    stage.listener->ended();
+  } else if (!error_) {
+    error_ = ran.error();
+    if (error_->kind() != Kind::Cancelled) stage.listener->failed(*error_);
+  }
+  changed_.notify_all();
+}
+
+ring::Task<> Build::await_done(const BuildStage& stage) {
+  while (!stage.is_done) co_await changed_.wait();
+}
+
+// Whoever waits in its turn for one that waits for a turn lets it have that.
+ring::Task<> Build::give_way_to(const BuildStage& stage) {
+  --running_;
+  changed_.notify_all();
+  const Result<> done = co_await ring::as_result(await_done(stage));
+  ++running_;
+  co_await Result<>(done);
+}
+
+// The last needs all the others.
+ring::Task<> Build::await_all() {
+  const BuildStage& target = stages_.at(plan_.stages.back().stage);
+  while (!target.is_done && !error_) co_await changed_.wait();
+}
+
+ring::Task<> Build::run_stages() {
+  ring::Scope running(engine_.loop, [](const Error&) {});
+  for (const build::PlannedStage& plan : plan_.stages) {
+    running.start(run_in_turn(stages_.at(plan.stage)));
+  }
+  const Result<> waited = co_await ring::as_result(await_all());
+  running.cancel();
+  co_await running.join();
+  co_await Result<>(waited);
+  if (error_) co_await std::unexpected(*error_);
+}
+
 // The whole. -------------------------------------------------------------------------------------
 
 ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
@@ -330,11 +410,8 @@ ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
 ring::Task<codec::Digest> Build::run(const Fd* context) {
   if (context != nullptr) co_await take_context(*context);
   co_await read_dockerfile();
-  for (const build::PlannedStage& plan : plan_.stages) {
-    steps_ += 1 + dockerfile_.stages[plan.stage].instructions.size();
-  }
-  if (!request_.labels.empty()) ++steps_;
-  for (const build::PlannedStage& plan : plan_.stages) co_await run_stage(plan);
+  add_stages();
+  co_await run_stages();
   const std::set<std::string> known = names_of_arguments(dockerfile_);
   std::string unused;
   for (const auto& [name, value] : request_.arguments) {

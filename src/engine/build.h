@@ -1,13 +1,15 @@
 // Images made from a Dockerfile and the files around it, as dockerd's own builder makes them. Every
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
-// done by a worker; a stage that nothing asks for is not built. Refuses, by name: agents (ssh) that
+// done by a worker; stages that do not need each other are built side by side, and one that nothing
+// asks for is not built. Refuses, by name: agents (ssh) that
 // are required, secrets that nobody gives, COPY --parents and --exclude, and ADD from a URL.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -60,21 +62,34 @@ struct BuildStep {
   std::string text;
 };
 
-// Who is told what happens.
-class BuildListener {
+// Who is told what happens in one stage. Its steps come one after the other.
+class StageListener {
  public:
+  virtual ~StageListener() = default;
   virtual void text(std::string_view text) = 0;  // lines as dockerd's builder prints them
   virtual void output(std::string_view bytes) { text(bytes); }  // of a RUN
-  // Steps come one after the other.
   virtual void step_begins(const BuildStep&) {}
   virtual void step_is_cached() {}
   virtual void step_ends() {}
   virtual void built(const codec::Digest& id) = 0;
   // A RUN, of which the error speaks that follows.
   virtual void command_failed(std::string_view command, int exit_code) = 0;
+  // The last that is said: all is done, or this is why the whole build fails. Neither is said of a
+  // stage that is given up since another has failed.
+  virtual void ended() {}
+  virtual void failed(const Error&) {}
   virtual image::Observer& pulls() = 0;
   // Until not too much is waiting to be read.
   virtual ring::Task<> room() = 0;
+};
+
+// Who is told what happens in a build.
+class BuildListener {
+ public:
+  virtual void text(std::string_view text) = 0;  // about the whole
+  // For each stage that is built, in the order in which they could be built one after the other,
+  // before any of them begins. They go side by side.
+  virtual std::unique_ptr<StageListener> add_stage() = 0;
 
  protected:
   ~BuildListener() = default;

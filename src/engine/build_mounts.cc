@@ -104,7 +104,7 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
         co_await fail(Kind::Unsupported,
                       cat("RUN --mount=", mount.text, ": files are mounted read-only only"));
       }
-      one.source = co_await open_source(from);
+      one.source = co_await open_source(stage, from);
       one.from_context = from == nullptr;
       const auto files =
           co_await ask_files(engine_.loop, one.source, FilesRoot::ReadOnly,

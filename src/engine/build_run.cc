@@ -184,7 +184,7 @@ CreateRequest Build::plan_container(const BuildStage& stage, const build::Run& r
   return request;
 }
 
-ring::Task<int> Build::follow(std::string id) {
+ring::Task<int> Build::follow(const BuildStage& stage, std::string id) {
   Containers& containers = *engine_.containers;
   const auto waiting = co_await containers.wait(id, WaitCondition::NextExit);
   co_await containers.start(id);
@@ -194,8 +194,8 @@ ring::Task<int> Build::follow(std::string id) {
   for (;;) {
     const std::vector<logs::Entry> entries = co_await reader->next();
     if (entries.empty()) break;
-    for (const logs::Entry& entry : entries) listener_.output(entry.text);
-    co_await listener_.room();
+    for (const logs::Entry& entry : entries) stage.listener->output(entry.text);
+    co_await stage.listener->room();
   }
   const WaitOutcome outcome = co_await waiting->outcome();
   co_return outcome.exit_code;
@@ -217,10 +217,10 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   StepContainer container(engine_, created.id);
   if (request_.keep_containers) container.keep();
   const std::string short_id = created.id.substr(0, 12);
-  listener_.text(cat(" ---> Running in ", short_id, '\n'));
-  const int code = co_await follow(created.id);
+  stage.listener->text(cat(" ---> Running in ", short_id, '\n'));
+  const int code = co_await follow(stage, created.id);
   if (code != 0) {
-    listener_.command_failed(shown, code);
+    stage.listener->command_failed(shown, code);
     co_await fail(Kind::Invalid, cat("The command '", shown, "' returned a non-zero code: ", code));
   }
   const std::string path = cat(created.id, "/upper");
@@ -233,7 +233,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   }
   if (!request_.keep_containers) {
     co_await container.remove();
-    listener_.text(cat(" ---> Removed intermediate container ", short_id, '\n'));
+    stage.listener->text(cat(" ---> Removed intermediate container ", short_id, '\n'));
   }
   co_await finish(stage, std::move(step), std::move(layer));
 }

@@ -24,6 +24,7 @@
 #include "image/worker.h"
 #include "nacelle/fd.h"
 #include "nacelle/task.h"
+#include "ring/notice.h"
 
 namespace nacelle::engine {
 
@@ -34,6 +35,10 @@ struct BuildStage {
   std::optional<std::string> name;  // of the image it is, as long as nothing was added
   bool has_command = false;
   std::unique_ptr<StageArguments> arguments;
+  std::unique_ptr<StageListener> listener;
+  size_t step = 0;       // the last that has begun, among those of all stages
+  size_t file_step = 0;  // among those of this one that can write files
+  bool is_done = false;
 
   const oci::RunConfig& run() const { return record.config.run; }
 };
@@ -95,18 +100,25 @@ class Build {
   // build.cc
   ring::Task<> take_context(const Fd& archive);
   ring::Task<> need_context();
+  ring::Task<> fetch_context();
   ring::Task<> read_dockerfile();
-  ring::Task<> run_stage(const build::PlannedStage& plan);
+  ring::Task<> run_stage(BuildStage& stage);
   ring::Task<> begin_stage(BuildStage& stage);
   ring::Task<> begin_from_image(BuildStage& stage, std::string image, oci::Platform platform);
   ring::Task<> run_triggers(BuildStage& stage);
   ring::Task<> run_instruction(BuildStage& stage, build::Instruction instruction,
                                const std::vector<Origin>& origins);
   ring::Task<> change_config(BuildStage& stage, const build::Instruction& instruction);
-  ring::Task<image::Details> find_image(std::string name, oci::Platform platform, bool pull);
+  ring::Task<image::Details> find_image(const BuildStage& stage, std::string name,
+                                        oci::Platform platform, bool pull);
+  void add_stages();
+  ring::Task<> run_stages();
+  ring::Task<> await_all();
+  ring::Task<> run_in_turn(BuildStage& stage);
+  ring::Task<> await_done(const BuildStage& stage);
+  ring::Task<> give_way_to(const BuildStage& stage);
   ring::Task<codec::Digest> publish(const BuildStage& stage);
-  void announce(const build::PlannedStage& plan, const build::Instruction* instruction,
-                std::string_view text);
+  void announce(BuildStage& stage, const build::Instruction* instruction, std::string_view text);
   void show(const BuildStage& stage);
 
   // build_steps.cc
@@ -124,7 +136,7 @@ class Build {
   ring::Task<> make_workdir(BuildStage& stage, const build::Instruction& instruction);
   ring::Task<> transfer(BuildStage& stage, const build::Transfer& what, std::string keyword,
                         const Origin* from);
-  ring::Task<Fd> open_source(const Origin* from);
+  ring::Task<Fd> open_source(const BuildStage& stage, const Origin* from);
   ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
 
   // build_mounts.cc
@@ -153,7 +165,7 @@ class Build {
                                const std::vector<std::string>& words) const;
   ring::Task<> run_container(BuildStage& stage, Step step, CreateRequest request,
                              std::string shown);
-  ring::Task<int> follow(std::string id);
+  ring::Task<int> follow(const BuildStage& stage, std::string id);
   ring::Task<std::string> write_script(const std::string& text);
 
   image::Store& store() const { return engine_.images->store(); }
@@ -164,11 +176,14 @@ class Build {
   image::Lease lease_;
   image::Workspace workspace_;
   Fd context_;
+  bool has_context_ = false, fetches_context_ = false;
   build::Dockerfile dockerfile_;
   build::StagePlan plan_;
   std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile
-  size_t step_ = 0, steps_ = 0;
-  size_t file_step_ = 0;  // of the stage under way: how many that can write files, so far
+  size_t steps_ = 0;
+  size_t running_ = 0;          // stages
+  std::optional<Error> error_;  // of the first that failed
+  ring::Notice changed_;        // a stage has ended or gives way; the context is there
   size_t scratches_ = 0;
 };
 

@@ -101,8 +101,8 @@ ring::Task<bool> Build::take_cached(BuildStage& stage, const Step& step) {
   stage.record = std::move(known->record);
   stage.has_command = step.config.has_command;
   stage.name.reset();
-  listener_.text(" ---> Using cache\n");
-  listener_.step_is_cached();
+  stage.listener->text(" ---> Using cache\n");
+  stage.listener->step_is_cached();
   co_return true;
 }
 
@@ -174,7 +174,7 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   co_await finish(stage, std::move(step), std::move(layer));
 }
 
-ring::Task<Fd> Build::open_source(const Origin* from) {
+ring::Task<Fd> Build::open_source(const BuildStage& stage, const Origin* from) {
   if (from == nullptr) {
     co_await need_context();
     Fd mount = co_await sys::clone_mount(context_);
@@ -185,7 +185,7 @@ ring::Task<Fd> Build::open_source(const Origin* from) {
   if (from->stage) {
     record = stages_.at(*from->stage).record;
   } else if (!from->is_scratch()) {
-    record = (co_await find_image(from->image, request_.platform, false)).record;
+    record = (co_await find_image(stage, from->image, request_.platform, false)).record;
     co_await lease_.protect(engine_.loop, {record.descriptor.digest});
   }
   if (!record.config.diff_ids.empty()) co_return co_await engine_.images->mount(record, {});
@@ -217,7 +217,7 @@ ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std
                              const Origin* from) {
   co_await check_transfer(what, keyword);
   const std::optional<uint32_t> mode = co_await parse_mode(what.chmod);
-  const Fd source = co_await open_source(from);
+  const Fd source = co_await open_source(stage, from);
   image::FindSourcesRequest::Reply found;
   if (!what.sources.empty()) {
     auto reply =

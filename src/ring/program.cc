@@ -26,8 +26,7 @@ Task<Ended> run_program(Loop& loop, sys::SpawnOptions options, Duration patience
     (void)sys::kill_process(process, SIGKILL);
     (void)sys::reap(process);
   }
-  Ended ended{.status = co_await Result<int>(status),
-              .words = std::string(words_bytes_max, '\0')};
+  Ended ended{.status = co_await Result<int>(status), .words = std::string(words_bytes_max, '\0')};
   const ssize_t length = ::pread(words.get(), ended.words.data(), ended.words.size(), 0);
   ended.words.resize(length > 0 ? static_cast<size_t>(length) : 0);
   while (ended.words.ends_with('\n')) ended.words.pop_back();
