@@ -11,7 +11,7 @@
 #include "api/build_journal.h"
 #include "api/build_options.h"
 #include "base/text.h"
-#include "build/ignore.h"
+#include "codec/ignore.h"
 #include "engine/build.h"
 #include "image/build_cache.h"
 #include "oci/reference.h"
@@ -114,9 +114,9 @@ ring::Task<std::vector<std::string>> read_dockerfile(const BuildSession* session
     text = std::move(in_context[".dockerignore"]);
   }
   const auto list =
-      co_await build::parse_ignore(text).context([&] { return std::string(".dockerignore"); });
+      co_await codec::parse_ignore(text).context([&] { return std::string(".dockerignore"); });
   std::vector<std::string> ignored;
-  for (const build::Pattern& pattern : list.patterns()) {
+  for (const codec::Pattern& pattern : list.patterns()) {
     ignored.push_back(cat(pattern.taken_back() ? "!" : "", pattern.text()));
   }
   journal->finish(ignoring, cat("transferring context: ", text.size(), 'B'));

@@ -4,7 +4,7 @@
 //   parse_dockerfile  text -> Dockerfile         here
 //   plan_stages       which stages, in which order, from what base: build/stage_plan.h
 //   expand_variables  the words of one instruction: build/expand.h
-//   parse_ignore      .dockerignore: build/ignore.h
+//   parse_ignore      .dockerignore: codec/ignore.h
 //
 // An error names the place and shows it, `Dockerfile:7:12: unknown flag --foo`, with the line and a
 // caret below. Refuses: Windows' own forms (drive letters, `--isolation`) and RUN --device.

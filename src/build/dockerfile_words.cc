@@ -134,17 +134,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string_view trim_left(std::string_view text) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  return text;
-}
-
-std::string_view trim(std::string_view text) {
-  text = trim_left(text);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 std::string to_lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) {

@@ -8,16 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/space.h"
 #include "build/dockerfile.h"
 #include "nacelle/result.h"
 
 namespace nacelle::build {
 
-inline bool is_space(char c) {
-  return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f';
-}
-std::string_view trim(std::string_view text);
-std::string_view trim_left(std::string_view text);
 // ASCII only, as everything here that ignores case.
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);

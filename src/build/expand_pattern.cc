@@ -5,11 +5,15 @@
 #include <utility>
 
 #include "base/text.h"
-#include "build/utf8.h"
 #include "codec/json.h"
+#include "codec/utf8.h"
 
 namespace nacelle::build {
 namespace {
+
+using codec::append_character;
+using codec::beyond_characters;
+using codec::decode_characters;
 
 // Tokens are characters; these two lie beyond them.
 constexpr char32_t any_one = beyond_characters;

@@ -12,7 +12,7 @@
 #include <variant>
 
 #include "base/text.h"
-#include "build/ignore.h"
+#include "codec/ignore.h"
 #include "engine/build_state.h"
 #include "image/messages.h"
 #include "image/worker.h"
@@ -157,9 +157,9 @@ ring::Task<> Build::read_dockerfile() {
   if (request_.dockerfile_text) co_return;
   // Clients send both files whatever is ignored, since they are needed here.
   const std::optional<std::string> ignored =
-      co_await read_from(context_, ignore_name, build::ignore_bytes_max);
+      co_await read_from(context_, ignore_name, codec::ignore_bytes_max);
   if (!ignored) co_return;
-  const build::IgnoreList list = co_await build::parse_ignore(*ignored);
+  const codec::IgnoreList list = co_await codec::parse_ignore(*ignored);
   for (const std::string& each : {std::string(ignore_name), name}) {
     if (!list.ignores(each)) continue;
     const char* last = nullptr;

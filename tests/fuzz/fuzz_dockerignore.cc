@@ -7,15 +7,15 @@
 
 #include "base/check.h"
 #include "base/text.h"
-#include "build/ignore.h"
+#include "codec/ignore.h"
 
 namespace {
 
 using namespace nacelle;
 
 // Asks from above, each directory with what its parent's answer was.
-bool walk(const build::IgnoreList& list, std::string_view path) {
-  build::IgnoreList::Matched parent, matched;
+bool walk(const codec::IgnoreList& list, std::string_view path) {
+  codec::IgnoreList::Matched parent, matched;
   bool ignored = false;
   bool may_be_kept = true;
   for (size_t slash = path.find('/');; slash = path.find('/', slash + 1)) {
@@ -43,17 +43,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const size_t last = text.rfind('\n');
   const std::string_view path = last == text.npos ? "a/b" : text.substr(last + 1);
-  const auto list = build::parse_ignore(text.substr(0, last));
+  const auto list = codec::parse_ignore(text.substr(0, last));
   if (!list) {
     CHECK(is_utf8(list.error().message()) && list.error().message().size() < 30'000);
     return 0;
   }
-  for (const build::Pattern& pattern : list->patterns()) {
+  for (const codec::Pattern& pattern : list->patterns()) {
     // Cleaned text is clean. The slash keeps a `!` or a space in front of it from being more, and
     // stands for the context's top, which `.` is and above which there is nothing.
     const std::string& cleaned = pattern.text();
     CHECK(!cleaned.empty());
-    const auto again = build::Pattern::parse(cat("/", cleaned, "/"));
+    const auto again = codec::Pattern::parse(cat("/", cleaned, "/"));
     CHECK(!again || cleaned == "." || cleaned.starts_with("..") || again->text() == cleaned);
   }
   if (is_clean(path)) walk(*list, path);

@@ -15,7 +15,6 @@
 
 #include "base/text.h"
 #include "build/dockerfile.h"
-#include "build/ignore.h"
 #include "cli/nacelle/archive_source.h"
 #include "cli/nacelle/engine_verbs.h"
 #include "cli/nacelle/progress.h"
@@ -23,6 +22,7 @@
 #include "cli/nacelle/transfer.h"
 #include "cli/nacelle/units.h"
 #include "codec/base64.h"
+#include "codec/ignore.h"
 #include "image/registry_credentials.h"
 #include "sys/file.h"
 
@@ -196,17 +196,17 @@ Result<Context> context_of_directory(const std::string& directory, const BuildOp
                 cat("unable to prepare context: context must be a directory: ", directory));
   }
   FoundDockerfile dockerfile = TRY(find_dockerfile(directory, build.dockerfile));
-  build::IgnoreList ignored;
+  codec::IgnoreList ignored;
   // One beside the Dockerfile goes before the context's own.
   auto text = std::optional<std::string>();
   if (!dockerfile.is_outside) {
     text = TRY(
-        read_if_there(cat(directory, '/', dockerfile.name, ignore_name), build::ignore_bytes_max));
+        read_if_there(cat(directory, '/', dockerfile.name, ignore_name), codec::ignore_bytes_max));
   }
   if (!text) {
-    text = TRY(read_if_there(cat(directory, '/', ignore_name), build::ignore_bytes_max));
+    text = TRY(read_if_there(cat(directory, '/', ignore_name), codec::ignore_bytes_max));
   }
-  if (text) ignored = TRY(build::parse_ignore(*text).context(ignore_name));
+  if (text) ignored = TRY(codec::parse_ignore(*text).context(ignore_name));
   // Both are needed there, whatever is ignored; the engine takes them away again.
   const auto filter = [ignored = std::move(ignored),
                        name = dockerfile.name](const std::string& path) -> ArchiveSource::Wanted {

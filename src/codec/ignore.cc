@@ -1,14 +1,14 @@
-#include "build/ignore.h"
+#include "codec/ignore.h"
 
 #include <algorithm>
 #include <optional>
 
+#include "base/space.h"
 #include "base/text.h"
-#include "build/dockerfile_words.h"
-#include "build/utf8.h"
 #include "codec/json.h"
+#include "codec/utf8.h"
 
-namespace nacelle::build {
+namespace nacelle::codec {
 namespace {
 
 using codec::json::in_quotes;
@@ -280,4 +280,4 @@ Result<IgnoreList> parse_ignore(std::string_view text) {
   return IgnoreList(std::move(patterns));
 }
 
-}  // namespace nacelle::build
+}  // namespace nacelle::codec

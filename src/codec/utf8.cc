@@ -1,8 +1,8 @@
-#include "build/utf8.h"
+#include "codec/utf8.h"
 
 #include "base/text.h"
 
-namespace nacelle::build {
+namespace nacelle::codec {
 namespace {
 
 // Where bytes that are no UTF-8 are kept.
@@ -56,4 +56,4 @@ void append_character(std::string& out, char32_t c) {
   byte(0x80 | (c & 0x3F));
 }
 
-}  // namespace nacelle::build
+}  // namespace nacelle::codec

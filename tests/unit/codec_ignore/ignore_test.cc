@@ -1,9 +1,9 @@
 // .dockerignore. Method: a list of patterns, a path, and whether it is left out.
-#include "build/ignore.h"
+#include "codec/ignore.h"
 
-#include "tests/unit/build/parse.h"
+#include <gtest/gtest.h>
 
-namespace nacelle::build {
+namespace nacelle::codec {
 namespace {
 
 IgnoreList list(std::string_view text) {
@@ -157,4 +157,4 @@ TEST(Ignore, lists_may_come_from_elsewhere) {
 }
 
 }  // namespace
-}  // namespace nacelle::build
+}  // namespace nacelle::codec

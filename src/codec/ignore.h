@@ -1,6 +1,6 @@
 // .dockerignore: which files of a context are left out. The rules of moby/patternmatcher: the last
 // pattern that matches decides, `!` takes back, a pattern that matches a directory matches what is
-// in it. Pure: who walks the context asks.
+// in it. Pure: who walks the files asks.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 #include "nacelle/result.h"
 
-namespace nacelle::build {
+namespace nacelle::codec {
 
 inline constexpr size_t ignore_bytes_max = 1 << 20;
 inline constexpr size_t ignore_patterns_max = 10'000;
@@ -78,7 +78,7 @@ class IgnoreList {
 
 // The text of a .dockerignore: a pattern a line, `#` begins a comment (at the line's start only).
 Result<IgnoreList> parse_ignore(std::string_view text);
-// The same for patterns from elsewhere: COPY --exclude.
+// The same for patterns from elsewhere: COPY --exclude, --parents.
 Result<IgnoreList> make_ignore_list(const std::vector<std::string>& patterns);
 
-}  // namespace nacelle::build
+}  // namespace nacelle::codec
