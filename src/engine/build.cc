@@ -297,12 +297,9 @@ ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instru
   if (const auto* run = std::get_if<build::Run>(&instruction.what)) {
     co_await run_command(stage, *run, origins);
   } else if (const auto* copy = std::get_if<build::Copy>(&instruction.what)) {
-    if (copy->parents) {
-      co_await fail(Kind::Unsupported, "COPY --parents is not supported by this builder");
-    }
-    co_await transfer(stage, *copy, "COPY", origins.empty() ? nullptr : &origins.front());
+    co_await run_transfer(stage, transfer_of(*copy, origins));
   } else if (const auto* add = std::get_if<build::Add>(&instruction.what)) {
-    co_await transfer(stage, *add, "ADD", nullptr);
+    co_await run_transfer(stage, transfer_of(*add));
   } else if (std::holds_alternative<build::Workdir>(instruction.what)) {
     co_await make_workdir(stage, instruction);
   } else {

@@ -106,13 +106,13 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
       }
       one.source = co_await open_source(stage, from);
       one.from_context = from == nullptr;
-      const auto files =
-          co_await ask_files(engine_.loop, one.source, FilesRoot::ReadOnly,
-                             image::FindSourcesRequest{.patterns = {mount.source}}, nullptr);
-      if (files.paths.size() != 1) {
+      const auto files = co_await ask_files(
+          engine_.loop, one.source, FilesRoot::ReadOnly,
+          image::FindSourcesRequest{.patterns = {mount.source}, .exclude = {}}, nullptr);
+      if (files.sources.size() != 1) {
         co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text, ": one source is needed"));
       }
-      one.path = files.paths.front();
+      one.path = files.sources.front().path;
       one.is_directory = files.all_are_directories;
       one.key += cat(' ', files.digest.text());
     } else if (from != nullptr) {
@@ -139,7 +139,7 @@ ring::Task<MountRequest> Build::make_bind(RunMount& mount) {
   co_await sys::make_directory_at(parent, name.c_str(), 0755);
   const Fd place = co_await sys::open_at(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   image::CopyFilesRequest request;
-  request.paths = {mount.path};
+  request.sources = {{.path = mount.path, .pattern = {}}};
   request.destination = "/";
   co_await ask_files(engine_.loop, place, FilesRoot::Writable, std::move(request), &mount.source);
   std::string path = host_path(place);

@@ -20,6 +20,7 @@
 #include "image/build_cache.h"
 #include "image/images.h"
 #include "image/lease.h"
+#include "image/messages.h"
 #include "image/store.h"
 #include "image/worker.h"
 #include "nacelle/fd.h"
@@ -134,9 +135,24 @@ class Build {
   };
   ring::Task<Scratch> make_scratch(const BuildStage& stage);
   ring::Task<> make_workdir(BuildStage& stage, const build::Instruction& instruction);
-  ring::Task<> transfer(BuildStage& stage, const build::Transfer& what, std::string keyword,
-                        const Origin* from);
   ring::Task<Fd> open_source(const BuildStage& stage, const Origin* from);
+
+  // build_transfer.cc
+  // COPY and ADD as one.
+  struct Transfer {
+    const build::Transfer* what = nullptr;
+    std::string_view keyword;
+    const Origin* from = nullptr;  // none: the context
+    bool parents = false;
+    bool unpacks = false;  // archives
+  };
+  static Transfer transfer_of(const build::Copy& copy, const std::vector<Origin>& origins);
+  static Transfer transfer_of(const build::Add& add);
+  ring::Task<> run_transfer(BuildStage& stage, Transfer transfer);
+  using FoundSources = image::FindSourcesRequest::Reply;
+  ring::Task<FoundSources> find_sources(const Transfer& transfer, const Fd& root);
+  Step step_of_transfer(const BuildStage& stage, const Transfer& transfer,
+                        const image::CopyFilesRequest& request, const FoundSources& found) const;
   ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
 
   // build_mounts.cc

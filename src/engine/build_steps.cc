@@ -1,4 +1,4 @@
-// The steps that bring files: COPY, ADD and WORKDIR; and what every step ends with.
+// What every step begins and ends with, and WORKDIR.
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <time.h>
@@ -9,56 +9,11 @@
 #include "base/text.h"
 #include "engine/build_state.h"
 #include "engine/moment.h"
-#include "engine/spec_builder.h"
 #include "image/messages.h"
 #include "sys/file.h"
 #include "sys/mount_api.h"
 
 namespace nacelle::engine {
-namespace {
-
-bool is_url(std::string_view source) {
-  return source.starts_with("http://") || source.starts_with("https://") ||
-         source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://");
-}
-
-Result<std::optional<uint32_t>> parse_mode(const std::string& text) {
-  if (text.empty()) return std::optional<uint32_t>();
-  const auto mode = parse_number<uint32_t>(text, 8);
-  if (!mode || *mode > 07777) {
-    return fail(Kind::Invalid, cat("--chmod=", text, ": not an octal mode up to 7777"));
-  }
-  return mode;
-}
-
-// Why a transfer cannot be done, if it cannot.
-Result<> check_transfer(const build::Transfer& what, std::string_view keyword) {
-  if (!what.exclude.empty()) {
-    return fail(Kind::Unsupported, "--exclude is not supported by this builder");
-  }
-  for (const std::string& source : what.sources) {
-    if (keyword == "ADD" && is_url(source)) {
-      return fail(Kind::Unsupported,
-                  cat("ADD ", source, ": files are not fetched from elsewhere: RUN can do that"));
-    }
-  }
-  const bool many = what.sources.size() + what.files.size() > 1;
-  if (many && !what.destination.ends_with('/')) {
-    return fail(Kind::Invalid,
-                cat("When using ", keyword,
-                    " with more than one source file, the destination must be a directory and end "
-                    "with a /"));
-  }
-  return {};
-}
-
-std::string destination_of(const oci::RunConfig& run, const std::string& destination) {
-  if (destination.starts_with('/')) return destination;
-  const std::string below = run.working_directory.empty() ? "/" : run.working_directory;
-  return cat(below, below.ends_with('/') ? "" : "/", destination);
-}
-
-}  // namespace
 
 codec::Digest step_key(const std::vector<std::string>& parts) {
   codec::Hasher hasher;
@@ -195,78 +150,6 @@ ring::Task<Fd> Build::open_source(const BuildStage& stage, const Origin* from) {
   if (!made && made.error().error_number() != EEXIST) co_await std::move(made);
   const Fd directory = co_await sys::open_at(parent, empty, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   co_return co_await sys::clone_mount(directory);
-}
-
-ring::Task<std::pair<uint32_t, uint32_t>> Build::owner_of(const BuildStage& stage,
-                                                          std::string text) {
-  if (text.empty()) co_return std::pair(0u, 0u);
-  std::string_view group = text;
-  const std::string user(take_until(group, ':'));
-  // A user alone is a group of that name, too.
-  const std::string both = cat(user, ':', group.empty() ? std::string_view(user) : group);
-  Fd root;
-  const bool numbers = both.find_first_not_of("0123456789:") == std::string::npos;
-  if (!numbers && !stage.record.config.diff_ids.empty()) {
-    root = co_await engine_.images->mount(stage.record, {});
-  }
-  const ResolvedUser owner = co_await resolve_user(both, {}, root);
-  co_return std::pair(owner.uid, owner.gid);
-}
-
-ring::Task<> Build::transfer(BuildStage& stage, const build::Transfer& what, std::string keyword,
-                             const Origin* from) {
-  co_await check_transfer(what, keyword);
-  const std::optional<uint32_t> mode = co_await parse_mode(what.chmod);
-  const Fd source = co_await open_source(stage, from);
-  image::FindSourcesRequest::Reply found;
-  if (!what.sources.empty()) {
-    auto reply =
-        co_await ring::as_result(ask_files(engine_.loop, source, FilesRoot::ReadOnly,
-                                           image::FindSourcesRequest{what.sources}, nullptr));
-    if (!reply && reply.error().kind() != Kind::Cancelled) {
-      co_await fail(reply.error().kind(), cat(keyword, " failed: ", reply.error().message()));
-    }
-    found = co_await std::move(reply);
-  }
-  image::CopyFilesRequest request;
-  request.paths = found.paths;
-  request.destination = destination_of(stage.run(), what.destination);
-  if (found.paths.size() > 1 && !request.destination.ends_with('/')) {
-    co_await fail(Kind::Invalid, cat("When using ", keyword,
-                                     " with more than one source file, the destination must be a "
-                                     "directory and end with a /"));
-  }
-  request.unpacks = keyword == "ADD";
-  request.mode = mode;
-  std::vector<std::string> parts{keyword,    request.destination, found.digest.text(),
-                                 what.chown, what.chmod,          "texts"};
-  for (const build::Heredoc& file : what.files) {
-    request.texts.push_back({file.name, file.text()});
-    parts.push_back(file.name);
-    parts.push_back(file.text());
-  }
-  for (const std::string& path : found.paths) parts.push_back(path.substr(path.rfind('/') + 1));
-  const bool one = found.paths.size() + request.texts.size() == 1;
-  const std::string_view kind = !one ? "multi:" : found.all_are_directories ? "dir:" : "file:";
-  const codec::Digest shown = found.digest.empty() || !one ? step_key(parts) : found.digest;
-  const std::string owner_text = what.chown.empty() ? "" : cat("--chown=", what.chown, ' ');
-  std::string history = history_text(
-      stage.run(), cat(keyword, ' ', owner_text, kind, shown.hex(), " in ", what.destination, ' '));
-  Step step = step_of(stage, config_of(stage), std::move(history), std::move(parts));
-  if (co_await take_cached(stage, step)) co_return;
-  const auto [uid, gid] = co_await owner_of(stage, what.chown);
-  request.uid = uid;
-  request.gid = gid;
-  Scratch scratch = co_await make_scratch(stage);
-  auto copied = co_await ring::as_result(
-      ask_files(engine_.loop, scratch.root, FilesRoot::Writable, std::move(request), &source));
-  scratch.root = Fd();
-  if (!copied && copied.error().kind() != Kind::Cancelled) {
-    co_await fail(copied.error().kind(), cat(keyword, " failed: ", copied.error().message()));
-  }
-  co_await std::move(copied);
-  auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_);
-  co_await finish(stage, std::move(step), std::move(layer));
 }
 
 }  // namespace nacelle::engine

@@ -268,25 +268,38 @@ struct ChangesRequest {
   };
 };
 
-// Builds: what COPY and ADD speak of, looked up in the worker's root, which is a context or another
-// image's files. `patterns` are relative to it, and may have wildcards; links lead to places in it
-// and never out of it.
+// Builds: one source of a COPY or ADD, as it was found.
+struct CopySource {
+  std::string path;     // "etc/passwd"; "" is the root
+  std::string pattern;  // of what is meant below it, each with its parents; empty: all of it
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(path, pattern);
+  }
+  bool operator==(const CopySource&) const = default;
+};
+// What COPY and ADD speak of, looked up in the worker's root, which is a context or another image's
+// files. `patterns` are relative to it, and may have wildcards; links lead to places in it and
+// never out of it.
 struct FindSourcesRequest {
   static constexpr uint8_t code = 12;
   std::vector<std::string> patterns;
+  std::vector<std::string> exclude;  // as of .dockerignore, in each source
+  // Files come with the directories they are in, from the top or from where "/./" stands.
+  bool parents = false;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(patterns);
+    visit(patterns, exclude, parents);
   }
   struct Reply {
-    std::vector<std::string> paths;  // "etc/passwd"; "" is the root
+    std::vector<CopySource> sources;
     bool all_are_directories = false;
     // Of names, kinds, modes, contents, links and attributes of all that was found, and of nothing
     // that changes when the same files are unpacked again.
     Digest digest;
     template <class Visit>
     void fields(Visit& visit) {
-      visit(paths, all_are_directories, digest);
+      visit(sources, all_are_directories, digest);
     }
   };
 };
@@ -300,7 +313,8 @@ struct CopyFilesRequest {
       visit(name, content);
     }
   };
-  std::vector<std::string> paths;  // as FindSources found them
+  std::vector<CopySource> sources;   // as FindSources found them
+  std::vector<std::string> exclude;  // as it was told
   std::vector<Text> texts;
   std::string destination;  // absolute; with a slash at its end it is a directory
   bool unpacks = false;     // archives give what is in them
@@ -308,7 +322,7 @@ struct CopyFilesRequest {
   std::optional<uint32_t> mode;  // of all files and directories; none: as they are
   template <class Visit>
   void fields(Visit& visit) {
-    visit(paths, texts, destination, unpacks, uid, gid, mode);
+    visit(sources, exclude, texts, destination, unpacks, uid, gid, mode);
   }
   struct Reply {
     uint64_t entries = 0, bytes = 0;

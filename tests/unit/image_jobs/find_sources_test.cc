@@ -21,8 +21,20 @@ class FindSources : public ::testing::Test {
   void write(const char* name, std::string_view text) {
     ASSERT_TRUE(sys::replace_file_at(root().get(), name, text, 0644));
   }
-  Result<FindSourcesRequest::Reply> find(std::vector<std::string> patterns) {
-    return find_sources({.patterns = std::move(patterns)}, root(), asker_);
+  Result<FindSourcesRequest::Reply> find(std::vector<std::string> patterns,
+                                         std::vector<std::string> exclude = {},
+                                         bool parents = false) {
+    return find_sources(
+        {.patterns = std::move(patterns), .exclude = std::move(exclude), .parents = parents},
+        root(), asker_);
+  }
+  std::vector<std::string> paths(std::vector<std::string> patterns,
+                                 std::vector<std::string> exclude = {}) {
+    std::vector<std::string> found;
+    for (const CopySource& each : find(std::move(patterns), std::move(exclude))->sources) {
+      found.push_back(each.path);
+    }
+    return found;
   }
   const Fd& root() const { return directory_.fd(); }
 
@@ -32,9 +44,9 @@ class FindSources : public ::testing::Test {
 };
 
 TEST_F(FindSources, by_name_and_by_wildcard) {
-  EXPECT_EQ(find({"*.txt"})->paths, (std::vector<std::string>{"a.txt", "b.txt"}));
-  EXPECT_EQ(find({"./dir//inner"})->paths, (std::vector<std::string>{"dir/inner"}));
-  EXPECT_EQ(find({"d*/i?ner", "/a.txt"})->paths, (std::vector<std::string>{"dir/inner", "a.txt"}));
+  EXPECT_EQ(paths({"*.txt"}), (std::vector<std::string>{"a.txt", "b.txt"}));
+  EXPECT_EQ(paths({"./dir//inner"}), (std::vector<std::string>{"dir/inner"}));
+  EXPECT_EQ(paths({"d*/i?ner", "/a.txt"}), (std::vector<std::string>{"dir/inner", "a.txt"}));
   EXPECT_TRUE(find({"dir"})->all_are_directories);
   EXPECT_FALSE(find({"dir", "a.txt"})->all_are_directories);
 }
@@ -68,6 +80,40 @@ TEST_F(FindSources, the_digest_is_of_what_counts_and_of_nothing_else) {
   write("dir/inner", "inner");
   write("dir/more", "");
   EXPECT_NE(find({"dir"})->digest, before);
+}
+
+TEST_F(FindSources, what_is_excluded_is_neither_found_nor_counted) {
+  EXPECT_EQ(paths({"*.txt"}, {"a*"}), (std::vector<std::string>{"b.txt"}));
+  EXPECT_EQ(paths({"*.txt"}, {"*"}), (std::vector<std::string>{}));
+  // In a directory, patterns are relative to it.
+  const auto whole = find({"dir"})->digest;
+  EXPECT_EQ(find({"dir"}, {"dir/inner"})->digest, whole);
+  const auto without = find({"dir"}, {"inner"})->digest;
+  EXPECT_NE(without, whole);
+  write("dir/inner", "changed");
+  EXPECT_EQ(find({"dir"}, {"inner"})->digest, without);
+  EXPECT_FALSE(find({"dir"}, {"["}));
+  EXPECT_FALSE(find({"none*"}, {"*"}));
+}
+
+TEST_F(FindSources, parents_stand_before_what_is_found_below_them) {
+  using Sources = std::vector<CopySource>;
+  const auto with_parents = [&](const char* pattern) { return find({pattern}, {}, true); };
+  EXPECT_EQ(with_parents("dir/inner")->sources, (Sources{{"", "dir/inner"}}));
+  EXPECT_EQ(with_parents("./dir/./inner")->sources, (Sources{{"dir", "inner"}}));
+  EXPECT_EQ(with_parents("d*/./i*")->sources, (Sources{{"dir", "i*"}}));
+  EXPECT_EQ(with_parents("a.txt/./x*")->sources, Sources{});
+  EXPECT_EQ(with_parents("none*")->sources, (Sources{{"", "none*"}}));
+  EXPECT_EQ(with_parents("dir/none").error().kind(), Kind::NotFound);
+  EXPECT_EQ(with_parents("none/./x").error().kind(), Kind::NotFound);
+  EXPECT_FALSE(with_parents("../a.txt"));
+  EXPECT_FALSE(with_parents("dir/./../../a.txt"));
+  const auto before = with_parents("dir/inn*")->digest;
+  write("dir/other", "not meant");
+  write("a.txt", "nor this");
+  EXPECT_EQ(with_parents("dir/inn*")->digest, before);
+  ASSERT_EQ(::fchmodat(root().get(), "dir", 0700, 0), 0);
+  EXPECT_NE(with_parents("dir/inn*")->digest, before);
 }
 
 }  // namespace
