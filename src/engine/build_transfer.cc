@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "codec/file_mode.h"
 #include "engine/build_state.h"
 #include "engine/spec_builder.h"
 #include "image/messages.h"
@@ -13,15 +14,6 @@ namespace {
 bool is_url(std::string_view source) {
   return source.starts_with("http://") || source.starts_with("https://") ||
          source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://");
-}
-
-Result<std::optional<uint32_t>> parse_mode(const std::string& text) {
-  if (text.empty()) return std::optional<uint32_t>();
-  const auto mode = parse_number<uint32_t>(text, 8);
-  if (!mode || *mode > 07777) {
-    return fail(Kind::Invalid, cat("--chmod=", text, ": not an octal mode up to 7777"));
-  }
-  return mode;
 }
 
 // The words in which dockerd says that several files go into a directory.
@@ -40,6 +32,7 @@ Result<> check_transfer(const build::Transfer& what, std::string_view keyword) {
                   cat("ADD ", source, ": files are not fetched from elsewhere: RUN can do that"));
     }
   }
+  if (!what.chmod.empty()) TRY(codec::ModeChange::parse(what.chmod));
   const bool many = what.sources.size() + what.files.size() > 1;
   if (many && !what.destination.ends_with('/')) return needs_directory(keyword);
   return {};
@@ -131,7 +124,7 @@ ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
   const build::Transfer& what = *transfer.what;
   co_await check_transfer(what, transfer.keyword);
   image::CopyFilesRequest request;
-  request.mode = co_await parse_mode(what.chmod);
+  request.mode = what.chmod;
   const Fd source = co_await open_source(stage, transfer.from);
   const FoundSources found = co_await find_sources(transfer, source);
   request.sources = found.sources;

@@ -72,9 +72,7 @@ std::string joined_path(std::string_view directory, std::string_view name) {
   return directory.empty() ? std::string(name) : cat(directory, '/', name);
 }
 
-std::string_view last_component(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
+std::string_view last_component(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 Result<std::vector<std::string>> names_in(const Fd& directory, std::string_view path) {
   const std::unique_ptr<DIR, decltype([](DIR* stream) { ::closedir(stream); })> stream(

@@ -1,5 +1,5 @@
-// The side of COPY and ADD that is read: files found from descriptors inside their own root, and the
-// way through a source with what of it is meant. Others wrote what is there and may change it.
+// The side of COPY and ADD that is read: files found from descriptors inside their own root, and
+// the way through a source with what of it is meant. Others wrote what is there and may change it.
 #pragma once
 
 #include <sys/stat.h>

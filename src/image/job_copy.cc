@@ -7,11 +7,13 @@
 
 #include <cerrno>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/text.h"
 #include "codec/compression.h"
+#include "codec/file_mode.h"
 #include "codec/tar_reader.h"
 #include "image/copy_source.h"
 #include "image/extraction.h"
@@ -84,7 +86,8 @@ Result<bool> is_archive(const Fd& file, const std::string& path) {
 // Feeds files to an Extraction, as entries below one directory.
 class Copier final : public SourceVisitor {
  public:
-  Copier(const CopyFilesRequest& request, Asker& asker) : request_(request), asker_(asker) {
+  Copier(const CopyFilesRequest& request, std::optional<codec::ModeChange> mode, Asker& asker)
+      : mode_(std::move(mode)), asker_(asker) {
     rules_.has_owner = true;
     rules_.uid = request.uid;
     rules_.gid = request.gid;
@@ -105,7 +108,7 @@ class Copier final : public SourceVisitor {
     Entry entry;
     entry.name = name;
     entry.size = text.size();
-    entry.mode = request_.mode.value_or(0644);
+    entry.mode = mode_of(0644, false);
     TRY(extraction.begin(entry));
     TRY(extraction.data(0, text));
     TRY(extraction.end());
@@ -136,7 +139,7 @@ class Copier final : public SourceVisitor {
     if (entry.type == Type::File && found.status.st_nlink > 1) {
       const auto [first, is_new] =
           links_.try_emplace({found.status.st_dev, found.status.st_ino}, path);
-      if (!is_new && !request_.mode) {
+      if (!is_new && !mode_) {
         entry.type = Type::HardLink;
         entry.link_target = first->second;
         entry.size = 0;
@@ -147,6 +150,10 @@ class Copier final : public SourceVisitor {
     return extraction_->end();
   }
   Result<> leave() override { return {}; }
+
+  uint32_t mode_of(uint32_t mode, bool is_directory) const {
+    return mode_ ? mode_->apply(mode, is_directory) : mode;
+  }
 
   Entry describe(const Found& found, const std::string& name) const {
     const struct stat& status = found.status;
@@ -159,7 +166,7 @@ class Copier final : public SourceVisitor {
                                             : Type::File;
     entry.name = name;
     entry.link_target = found.link_target;
-    entry.mode = request_.mode.value_or(status.st_mode & 07777);
+    entry.mode = mode_of(status.st_mode & 07777, S_ISDIR(status.st_mode));
     entry.modified = {status.st_mtim.tv_sec, static_cast<uint32_t>(status.st_mtim.tv_nsec)};
     entry.device_major = major(status.st_rdev);
     entry.device_minor = minor(status.st_rdev);
@@ -182,7 +189,7 @@ class Copier final : public SourceVisitor {
     return {};
   }
 
-  const CopyFilesRequest& request_;
+  std::optional<codec::ModeChange> mode_;
   Asker& asker_;
   WritePathRequest rules_;
   Extraction* extraction_ = nullptr;  // of what is being copied
@@ -212,7 +219,9 @@ Target target_of(const CopyFilesRequest& request, const Fd& root, std::string_vi
 
 Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, const Fd& root,
                                            const Fd& source, Asker& asker) {
-  Copier copier(request, asker);
+  std::optional<codec::ModeChange> mode;
+  if (!request.mode.empty()) mode = TRY(codec::ModeChange::parse(request.mode));
+  Copier copier(request, std::move(mode), asker);
   for (const CopySource& each : request.sources) {
     Found found = TRY(look_from_root(source, each.path));
     const bool directory = S_ISDIR(found.status.st_mode);

@@ -153,7 +153,8 @@ Result<std::vector<CopySource>> find_all(const std::string& text, const Fd& root
   Search search(root);
   TRY(search.expand("", TRY(components_of(text)), 0));
   std::vector<CopySource> sources;
-  for (std::string& path : search.take()) sources.push_back({.path = std::move(path), .pattern = {}});
+  for (std::string& path : search.take())
+    sources.push_back({.path = std::move(path), .pattern = {}});
   return sources;
 }
 
@@ -162,7 +163,8 @@ Result<std::vector<CopySource>> find_with_parents(const std::string& text, const
   const size_t pivot = text.find("/./");
   const std::string above = pivot == text.npos ? "" : text.substr(0, pivot);
   std::string pattern;
-  for (const std::string& part : TRY(components_of(pivot == text.npos ? text : text.substr(pivot)))) {
+  for (const std::string& part :
+       TRY(components_of(pivot == text.npos ? text : text.substr(pivot)))) {
     pattern = joined_path(pattern, part);
   }
   std::vector<CopySource> sources = TRY(find_all(above, root));
@@ -194,7 +196,8 @@ Result<FindSourcesRequest::Reply> find_sources(const FindSourcesRequest& request
     const bool directory = S_ISDIR(found.status.st_mode);
     const std::string name(directory ? "" : last_component(source.path));
     // Parents have directories alone, and a file is excluded by its name.
-    const bool is_meant = directory || (!request.parents && selection.choose(name) == Selection::Choice::Whole);
+    const bool is_meant =
+        directory || (!request.parents && selection.choose(name) == Selection::Choice::Whole);
     if (!is_meant) continue;
     reply.all_are_directories = reply.all_are_directories && directory;
     TRY(SourceWalk(selection, fingerprint, asker).run(found, name));

@@ -319,7 +319,7 @@ struct CopyFilesRequest {
   std::string destination;  // absolute; with a slash at its end it is a directory
   bool unpacks = false;     // archives give what is in them
   uint32_t uid = 0, gid = 0;
-  std::optional<uint32_t> mode;  // of all files and directories; none: as they are
+  std::string mode;  // of all files and directories, as chmod is told; empty: as they are
   template <class Visit>
   void fields(Visit& visit) {
     visit(sources, exclude, texts, destination, unpacks, uid, gid, mode);
