@@ -23,9 +23,10 @@ uint32_t part_of(uint32_t mode, char who) {
 constexpr uint32_t for_everyone(uint32_t three_bits) { return three_bits * 0111; }
 
 std::unexpected<Error> invalid(std::string_view text) {
-  return fail(Kind::Invalid,
-              cat("invalid chmod parameter: ", json::in_quotes(text),
-                  ": it should be an octal string between 0 and 07777, or symbolic as u=rwX,go=rX"));
+  return fail(
+      Kind::Invalid,
+      cat("invalid chmod parameter: ", json::in_quotes(text),
+          ": it should be an octal string between 0 and 07777, or symbolic as u=rwX,go=rX"));
 }
 
 }  // namespace
@@ -49,9 +50,7 @@ class ModeChange::Parser {
     rest_.remove_prefix(1);
     return true;
   }
-  std::unexpected<Error> bad() const {
-    return invalid(text_);
-  }
+  std::unexpected<Error> bad() const { return invalid(text_); }
 
   // `go+r-w`: some of whom, then at least one operation.
   Result<> parse_clause(ModeChange& change) {
@@ -78,7 +77,7 @@ class ModeChange::Parser {
       rest_.remove_prefix(1);
       step.cleared = who == 0 ? everyone : who;
       // Sticky is anybody's but the others'.
-      step.may_change = who == 0       ? whole_mode & ~umask_of_builds
+      step.may_change = who == 0        ? whole_mode & ~umask_of_builds
                         : who == others ? who
                                         : who | sticky;
       parse_permissions(step);

@@ -1,5 +1,6 @@
-// What chmod is told, as a value: "0644", "u=rwX,go=rX", "a+x". POSIX's grammar, with the umask that
-// Docker builds with where nobody is named; what POSIX leaves open is done as BSD does it. Pure.
+// What chmod is told, as a value: "0644", "u=rwX,go=rX", "a+x". POSIX's grammar, with the umask
+// that Docker builds with where nobody is named; what POSIX leaves open is done as BSD does it.
+// Pure.
 #pragma once
 
 #include <cstdint>

@@ -90,6 +90,7 @@ Build::Build(Engine& engine, BuildRequest request, BuildListener& listener, imag
 Build::~Build() {
   stages_.clear();
   context_ = Fd();
+  fetched_ = Fd();
   engine_.background->start(image::Workspace::remove(engine_.loop, std::move(workspace_)));
 }
 
@@ -299,7 +300,8 @@ ring::Task<> Build::run_instruction(BuildStage& stage, build::Instruction instru
   } else if (const auto* copy = std::get_if<build::Copy>(&instruction.what)) {
     co_await run_transfer(stage, transfer_of(*copy, origins));
   } else if (const auto* add = std::get_if<build::Add>(&instruction.what)) {
-    co_await run_transfer(stage, transfer_of(*add));
+    Transfer transfer = co_await transfer_of(*add);
+    co_await run_transfer(stage, std::move(transfer));
   } else if (std::holds_alternative<build::Workdir>(instruction.what)) {
     co_await make_workdir(stage, instruction);
   } else {

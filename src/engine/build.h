@@ -3,7 +3,7 @@
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
 // done by a worker; stages that do not need each other are built side by side, and one that nothing
 // asks for is not built. Refuses, by name: agents (ssh) that are required, secrets that nobody gives,
-// and ADD from a URL.
+// and ADD from a git repository.
 #pragma once
 
 #include <cstdint>

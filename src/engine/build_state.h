@@ -144,15 +144,34 @@ class Build {
     std::string_view keyword;
     const Origin* from = nullptr;  // none: the context
     bool parents = false;
-    bool unpacks = false;  // archives
+    bool unpacks = false;                  // archives
+    bool unpacks_fetched = false;          // those that come from a URL
+    codec::Digest checksum;                // of the one source, which is a URL; empty: any will do
+    std::vector<std::string> paths, urls;  // the sources
+  };
+  // A file of a URL's: what counts of it, and where it is once it is here.
+  struct Fetched {
+    std::string url, name;
+    codec::Digest digest;
+    int64_t modified_s = 0;
+    std::string path;  // in fetched_; empty: not yet
   };
   static Transfer transfer_of(const build::Copy& copy, const std::vector<Origin>& origins);
-  static Transfer transfer_of(const build::Add& add);
+  static Result<Transfer> transfer_of(const build::Add& add);
   ring::Task<> run_transfer(BuildStage& stage, Transfer transfer);
   using FoundSources = image::FindSourcesRequest::Reply;
   ring::Task<FoundSources> find_sources(const Transfer& transfer, const Fd& root);
+  ring::Task<> fetch(Fetched& file, const codec::Digest& checksum);
+  // What a transfer brings.
+  struct Brought {
+    FoundSources found;  // of its paths
+    std::vector<Fetched> fetched;
+  };
+  ring::Task<Brought> find_brought(const Transfer& transfer, const Fd& root);
   Step step_of_transfer(const BuildStage& stage, const Transfer& transfer,
-                        const image::CopyFilesRequest& request, const FoundSources& found) const;
+                        const image::CopyFilesRequest& request, const Brought& brought) const;
+  ring::Task<> copy(const Scratch& scratch, image::CopyFilesRequest request, const Fd& source,
+                    std::string_view keyword);
   ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
 
   // build_mounts.cc
@@ -193,6 +212,7 @@ class Build {
   image::Workspace workspace_;
   Fd context_;
   bool has_context_ = false, fetches_context_ = false;
+  Fd fetched_;  // a directory of directories, each of which has one file of a URL's
   build::Dockerfile dockerfile_;
   build::StagePlan plan_;
   std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile

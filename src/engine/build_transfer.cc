@@ -1,5 +1,8 @@
 // The steps that bring files: COPY and ADD.
-#include <algorithm>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "base/text.h"
@@ -7,13 +10,24 @@
 #include "engine/build_state.h"
 #include "engine/spec_builder.h"
 #include "image/messages.h"
+#include "image/remote_file.h"
+#include "sys/file.h"
+#include "sys/mount_api.h"
 
 namespace nacelle::engine {
 namespace {
 
-bool is_url(std::string_view source) {
-  return source.starts_with("http://") || source.starts_with("https://") ||
-         source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://");
+constexpr const char* fetched_name = "fetched";
+constexpr mode_t fetched_mode = 0600;  // as Docker makes a file of a URL's
+
+bool is_web(std::string_view source) {
+  return source.starts_with("http://") || source.starts_with("https://");
+}
+
+bool is_git(std::string_view source) {
+  return source.starts_with("git@") || source.starts_with("git://") ||
+         source.starts_with("ssh://") ||
+         (is_web(source) && take_until(source, '#').ends_with(".git"));
 }
 
 // The words in which dockerd says that several files go into a directory.
@@ -26,16 +40,21 @@ std::unexpected<Error> needs_directory(std::string_view keyword) {
 
 // Why a transfer cannot be done, if it cannot.
 Result<> check_transfer(const build::Transfer& what, std::string_view keyword) {
-  for (const std::string& source : what.sources) {
-    if (keyword == "ADD" && is_url(source)) {
-      return fail(Kind::Unsupported,
-                  cat("ADD ", source, ": files are not fetched from elsewhere: RUN can do that"));
-    }
-  }
   if (!what.chmod.empty()) TRY(codec::ModeChange::parse(what.chmod));
   const bool many = what.sources.size() + what.files.size() > 1;
   if (many && !what.destination.ends_with('/')) return needs_directory(keyword);
   return {};
+}
+
+Result<codec::Digest> read_checksum(const build::Add& add) {
+  if (add.checksum.empty()) return codec::Digest();
+  if (add.sources.size() + add.files.size() != 1) {
+    return fail(Kind::Invalid, "checksum can't be specified for multiple sources");
+  }
+  if (add.sources.empty() || !is_web(add.sources.front())) {
+    return fail(Kind::Invalid, "checksum requires HTTP(S) sources");
+  }
+  return codec::Digest::parse(add.checksum).context("--checksum");
 }
 
 std::string destination_of(const oci::RunConfig& run, const std::string& destination) {
@@ -66,18 +85,29 @@ Build::Transfer Build::transfer_of(const build::Copy& copy, const std::vector<Or
   Transfer transfer{.what = &copy, .keyword = "COPY"};
   transfer.from = origins.empty() ? nullptr : &origins.front();
   transfer.parents = copy.parents;
+  transfer.paths = copy.sources;
   return transfer;
 }
 
-Build::Transfer Build::transfer_of(const build::Add& add) {
-  return {.what = &add, .keyword = "ADD", .unpacks = add.unpack.value_or(true)};
+Result<Build::Transfer> Build::transfer_of(const build::Add& add) {
+  Transfer transfer{.what = &add, .keyword = "ADD"};
+  transfer.unpacks = add.unpack.value_or(true);
+  transfer.unpacks_fetched = add.unpack.value_or(false);
+  for (const std::string& source : add.sources) {
+    if (is_git(source)) {
+      return fail(Kind::Unsupported,
+                  cat("ADD ", source, ": this builder knows no git repositories: RUN can do that"));
+    }
+    (is_web(source) ? transfer.urls : transfer.paths).push_back(source);
+  }
+  transfer.checksum = TRY(read_checksum(add));
+  return transfer;
 }
 
 ring::Task<Build::FoundSources> Build::find_sources(const Transfer& transfer, const Fd& root) {
-  const build::Transfer& what = *transfer.what;
-  if (what.sources.empty()) co_return FoundSources();
+  if (transfer.paths.empty()) co_return FoundSources();
   image::FindSourcesRequest request{
-      .patterns = what.sources, .exclude = what.exclude, .parents = transfer.parents};
+      .patterns = transfer.paths, .exclude = transfer.what->exclude, .parents = transfer.parents};
   auto found = co_await ring::as_result(
       ask_files(engine_.loop, root, FilesRoot::ReadOnly, std::move(request), nullptr));
   if (!found && found.error().kind() != Kind::Cancelled) {
@@ -87,16 +117,65 @@ ring::Task<Build::FoundSources> Build::find_sources(const Transfer& transfer, co
   co_return co_await std::move(found);
 }
 
+ring::Task<> Build::fetch(Fetched& file, const codec::Digest& checksum) {
+  if (!file.path.empty()) co_return;
+  if (!fetched_) {
+    const int parent = workspace_.directory().get();
+    co_await sys::make_directory_at(parent, fetched_name, 0755);
+    fetched_ = co_await sys::open_at(parent, fetched_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  }
+  // A directory for each: names may be the same.
+  const std::string directory = cat(scratches_++);
+  co_await sys::make_directory_at(fetched_.get(), directory.c_str(), 0755);
+  const std::string path = cat(directory, '/', file.name);
+  constexpr int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
+  const Fd into = co_await sys::open_at(fetched_.get(), path.c_str(), flags, fetched_mode);
+  const auto algorithm = checksum.empty() ? codec::DigestAlgorithm::Sha256 : checksum.algorithm();
+  auto remote =
+      co_await ring::as_result(image::fetch_remote_file(engine_.loop, file.url, into, algorithm));
+  if (!remote && remote.error().kind() != Kind::Cancelled) {
+    co_await fail(remote.error().kind(),
+                  cat("ADD failed: ", file.url, ": ", remote.error().message()));
+  }
+  const image::RemoteFile fetched = co_await std::move(remote);
+  if (!checksum.empty() && fetched.digest != checksum) {
+    co_await fail(Kind::Invalid, cat("ADD failed: digest mismatch for ", file.url, ": ",
+                                     fetched.digest.text(), " (expected: ", checksum.text(), ')'));
+  }
+  const timespec time{.tv_sec = fetched.modified_s, .tv_nsec = 0};
+  const timespec times[2] = {time, time};
+  if (::futimens(into.get(), times) < 0) co_await fail_errno(errno, "futimens");
+  file.digest = fetched.digest;
+  // What is pinned by its content is the same file whenever it comes.
+  file.modified_s = checksum.empty() ? fetched.modified_s : 0;
+  file.path = path;
+}
+
+ring::Task<Build::Brought> Build::find_brought(const Transfer& transfer, const Fd& root) {
+  Brought brought;
+  brought.found = co_await find_sources(transfer, root);
+  for (const std::string& url : transfer.urls) {
+    Fetched& file = brought.fetched.emplace_back();
+    file.url = url;
+    file.name = co_await image::remote_file_name(url).context("ADD");
+    file.digest = transfer.checksum;
+    // With a checksum it is known what will come, and whether it is here in a step.
+    if (transfer.checksum.empty()) co_await fetch(file, transfer.checksum);
+  }
+  co_return brought;
+}
+
 Build::Step Build::step_of_transfer(const BuildStage& stage, const Transfer& transfer,
                                     const image::CopyFilesRequest& request,
-                                    const FoundSources& found) const {
+                                    const Brought& brought) const {
   const build::Transfer& what = *transfer.what;
+  const FoundSources& found = brought.found;
   std::vector<std::string> parts{std::string(transfer.keyword),
                                  request.destination,
                                  found.digest.text(),
                                  what.chown,
                                  what.chmod,
-                                 request.unpacks ? "unpacks" : "",
+                                 transfer.unpacks ? "unpacks" : "",
                                  transfer.parents ? "parents" : "",
                                  step_key(what.exclude).text(),
                                  "texts"};
@@ -108,9 +187,15 @@ Build::Step Build::step_of_transfer(const BuildStage& stage, const Transfer& tra
     parts.push_back(source.path.substr(source.path.rfind('/') + 1));
     parts.push_back(source.pattern);
   }
-  const bool one = found.sources.size() + request.texts.size() == 1;
+  for (const Fetched& file : brought.fetched) {
+    parts.insert(parts.end(), {transfer.unpacks_fetched ? "unpacked" : "fetched", file.name,
+                               file.digest.text(), cat(file.modified_s)});
+  }
+  const bool one = found.sources.size() + request.texts.size() + brought.fetched.size() == 1;
   const std::string_view kind = !one ? "multi:" : found.all_are_directories ? "dir:" : "file:";
-  const codec::Digest shown = found.digest.empty() || !one ? step_key(parts) : found.digest;
+  codec::Digest shown =
+      one && !brought.fetched.empty() ? brought.fetched.front().digest : found.digest;
+  if (shown.empty() || !one) shown = step_key(parts);
   // Flags as BuildKit writes them, which says nothing of --exclude.
   std::string flags = transfer.parents ? "--parents " : "";
   if (!what.chown.empty()) flags += cat("--chown=", what.chown, ' ');
@@ -120,36 +205,56 @@ Build::Step Build::step_of_transfer(const BuildStage& stage, const Transfer& tra
   return step_of(stage, config_of(stage), std::move(history), std::move(parts));
 }
 
+ring::Task<> Build::copy(const Scratch& scratch, image::CopyFilesRequest request, const Fd& source,
+                         std::string_view keyword) {
+  auto copied = co_await ring::as_result(
+      ask_files(engine_.loop, scratch.root, FilesRoot::Writable, std::move(request), &source));
+  if (!copied && copied.error().kind() != Kind::Cancelled) {
+    co_await fail(copied.error().kind(), cat(keyword, " failed: ", copied.error().message()));
+  }
+  co_await std::move(copied);
+}
+
 ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
   const build::Transfer& what = *transfer.what;
   co_await check_transfer(what, transfer.keyword);
+  // The context is asked for where it is needed: not by URLs alone.
+  Fd source;
+  if (transfer.urls.empty() || what.sources.size() + what.files.size() > transfer.urls.size()) {
+    source = co_await open_source(stage, transfer.from);
+  }
+  Brought brought = co_await find_brought(transfer, source);
   image::CopyFilesRequest request;
-  request.mode = what.chmod;
-  const Fd source = co_await open_source(stage, transfer.from);
-  const FoundSources found = co_await find_sources(transfer, source);
-  request.sources = found.sources;
+  request.sources = brought.found.sources;
   request.exclude = what.exclude;
   request.destination = destination_of(stage.run(), what.destination);
   request.unpacks = transfer.unpacks;
+  request.mode = what.chmod;
   for (const build::Heredoc& file : what.files) request.texts.push_back({file.name, file.text()});
   // With its parents a file's place is below the destination, however many there are.
-  if (found.sources.size() > 1 && !transfer.parents && !request.destination.ends_with('/')) {
+  if (request.sources.size() > 1 && !transfer.parents && !request.destination.ends_with('/')) {
     co_await needs_directory(transfer.keyword);
   }
-  Step step = step_of_transfer(stage, transfer, request, found);
+  Step step = step_of_transfer(stage, transfer, request, brought);
   if (co_await take_cached(stage, step)) co_return;
   const auto [uid, gid] = co_await owner_of(stage, what.chown);
   request.uid = uid;
   request.gid = gid;
+  for (Fetched& file : brought.fetched) co_await fetch(file, transfer.checksum);
   Scratch scratch = co_await make_scratch(stage);
-  auto copied = co_await ring::as_result(
-      ask_files(engine_.loop, scratch.root, FilesRoot::Writable, std::move(request), &source));
-  scratch.root = Fd();
-  if (!copied && copied.error().kind() != Kind::Cancelled) {
-    co_await fail(copied.error().kind(),
-                  cat(transfer.keyword, " failed: ", copied.error().message()));
+  if (source) co_await copy(scratch, request, source, transfer.keyword);
+  if (!brought.fetched.empty()) {
+    request.sources.clear();
+    request.texts.clear();
+    request.exclude.clear();
+    request.unpacks = transfer.unpacks_fetched;
+    for (Fetched& file : brought.fetched) {
+      request.sources.push_back({.path = std::move(file.path), .pattern = {}});
+    }
+    const Fd fetched = co_await sys::clone_mount(fetched_);
+    co_await copy(scratch, std::move(request), fetched, transfer.keyword);
   }
-  co_await std::move(copied);
+  scratch.root = Fd();
   auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_);
   co_await finish(stage, std::move(step), std::move(layer));
 }

@@ -55,6 +55,10 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
                                            const Fd& source, Asker& asker);
 Result<MakeDirectoryRequest::Reply> make_directory(const MakeDirectoryRequest& request,
                                                    const Fd& root);
+Result<FetchFileRequest::Reply> fetch_file(const FetchFileRequest& request, const Fd& file,
+                                           Asker& asker);
+Result<HashFileRequest::Reply> hash_file(const HashFileRequest& request, const Fd& file,
+                                         Asker& asker);
 Result<ParseRequest::Reply> parse(const ParseRequest& request, const Fd& document);
 
 // A registry as one repository's client (job_registry.cc; libcurl stays behind src/http).

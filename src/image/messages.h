@@ -484,4 +484,42 @@ struct CheckLoginRequest {
   };
 };
 
+// A file from a server that is no registry, as nobody in particular. Descriptors: where it goes.
+struct FetchFileRequest {
+  static constexpr uint8_t code = 23;
+  std::string url;
+  uint64_t bytes_max = 0;
+  std::string system_ca_pem;  // the host's bundle
+  std::string http_proxy, https_proxy, no_proxy;
+  std::string user_agent;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(url, bytes_max, system_ca_pem, http_proxy, https_proxy, no_proxy, user_agent);
+  }
+  struct Reply {
+    uint64_t size = 0;
+    int64_t modified_s = 0;  // 0: the server does not say
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(size, modified_s);
+    }
+  };
+};
+// Descriptors: the file, of which all is read from its beginning.
+struct HashFileRequest {
+  static constexpr uint8_t code = 24;
+  codec::DigestAlgorithm algorithm = codec::DigestAlgorithm::Sha256;
+  template <class Visit>
+  void fields(Visit& visit) {
+    visit(algorithm);
+  }
+  struct Reply {
+    Digest digest;
+    template <class Visit>
+    void fields(Visit& visit) {
+      visit(digest);
+    }
+  };
+};
+
 }  // namespace nacelle::image

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/text.h"
 #include "codec/json.h"
@@ -224,7 +225,25 @@ Result<> add_mirrors(RegistryOpenRequest& request, const RegistryOptions& option
   return {};
 }
 
+// What does not depend on whom we speak with.
+template <class Request>
+Result<> describe_host(Request& request) {
+  request.user_agent = user_agent;
+  request.http_proxy = environment("HTTP_PROXY", "http_proxy");
+  request.https_proxy = environment("HTTPS_PROXY", "https_proxy");
+  request.no_proxy = environment("NO_PROXY", "no_proxy");
+  request.system_ca_pem = TRY(system_bundle());
+  return {};
+}
+
 }  // namespace
+
+Result<FetchFileRequest> fetch_file_request(std::string url) {
+  FetchFileRequest request;
+  request.url = std::move(url);
+  TRY(describe_host(request));
+  return request;
+}
 
 Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, RegistryUse use,
                                                   const RegistryOptions& options,
@@ -232,11 +251,7 @@ Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, Re
   RegistryOpenRequest request;
   request.repository = name.repository;
   request.push = use == RegistryUse::Push;
-  request.user_agent = user_agent;
-  request.http_proxy = environment("HTTP_PROXY", "http_proxy");
-  request.https_proxy = environment("HTTPS_PROXY", "https_proxy");
-  request.no_proxy = environment("NO_PROXY", "no_proxy");
-  request.system_ca_pem = TRY(system_bundle());
+  TRY(describe_host(request));
   if (name.registry == "docker.io" && !request.push) TRY(add_mirrors(request, options, given));
 
   RegistryOpenRequest::Endpoint endpoint = TRY(make_endpoint(

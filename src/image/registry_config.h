@@ -30,4 +30,8 @@ Result<RegistryOpenRequest> registry_open_request(const oci::Reference& name, Re
                                                   const RegistryOptions& options,
                                                   const Credentials* given = nullptr);
 
+// The same for a file of any server's, of which no configuration knows: no credentials, and nobody
+// trusted but the host's bundle.
+Result<FetchFileRequest> fetch_file_request(std::string url);
+
 }  // namespace nacelle::image

@@ -123,6 +123,14 @@ class Server {
         return job<MakeDirectoryRequest>(packet, WorkerKind::Files, 0, [this](const auto& request) {
           return make_directory(request, root_);
         });
+      case HashFileRequest::code:
+        return job<HashFileRequest>(packet, WorkerKind::Bytes, 1, [this](const auto& request) {
+          return hash_file(request, fd(0), asker_);
+        });
+      case FetchFileRequest::code:
+        return job<FetchFileRequest>(packet, WorkerKind::Registry, 1, [this](const auto& request) {
+          return fetch_file(request, fd(0), asker_);
+        });
       case RegistryOpenRequest::code:
         return job<RegistryOpenRequest>(packet, WorkerKind::Registry, 0,
                                         [this](const auto& request) { return open(request); });
