@@ -2,6 +2,7 @@
 
 #include <api/buildkit/control.pb.h>
 #include <api/buildkit/gateway.pb.h>
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <optional>
@@ -10,11 +11,11 @@
 
 #include "api/build_journal.h"
 #include "api/build_options.h"
+#include "api/build_outputs.h"
 #include "base/text.h"
 #include "codec/ignore.h"
 #include "engine/build.h"
 #include "image/build_cache.h"
-#include "oci/reference.h"
 #include "ring/notice.h"
 
 namespace nacelle::api {
@@ -24,8 +25,10 @@ struct BuildJob {
   explicit BuildJob(std::string ref_in) : ref(std::move(ref_in)), journal(ref) {}
   std::string ref, session;
   BuildJournal journal;
-  std::optional<codec::Digest> image;
+  std::vector<BuildOutput> outputs;
+  std::optional<engine::BuiltImage> built;
   std::optional<Result<>> result;  // as the client took it
+  bool over = false;               // nobody takes anything of it any more
   ring::Notice changed;
 };
 
@@ -43,6 +46,7 @@ constexpr const char* buildkit_version = "v0.25.1";  // whose calls these are
 // What a frontend may ask of us, and each exporter and source knows: clients look for some.
 constexpr std::array frontend_caps = {"solve.base", "solve.inlinereturn", "return", "returnmap",
                                       "readfile.old"};
+constexpr const char* several_outputs_cap = "exporter.multiple";
 
 template <class Message>
 ring::Task<Message> read(GrpcCall& call) {
@@ -143,7 +147,12 @@ ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob
     co_return co_await session.credentials(name.registry);
   };
   request.secret = [&](std::string id) { return session.secret(std::move(id)); };
-  job->image = co_await engine::build_image(*engine, std::move(request), nullptr, job->journal);
+  // What is not asked for is no image: it stays in the cache alone.
+  request.is_published = std::ranges::any_of(job->outputs, &BuildOutput::is_stored);
+  engine::BuiltImage built =
+      co_await engine::build_image(*engine, std::move(request), nullptr, job->journal);
+  job->built.reset();
+  if (!job->over) job->built.emplace(std::move(built));
 }
 
 ring::Task<> build_for(engine::Engine* engine, BuildSessions* sessions, BuildJob* job,
@@ -155,57 +164,17 @@ ring::Task<> build_for(engine::Engine* engine, BuildSessions* sessions, BuildJob
   co_await fail(kind, job->journal.words_of(built.error()));
 }
 
-// What becomes of it. ----------------------------------------------------------------------------
-
-std::vector<messages::Exporter> exporters_of(const messages::SolveRequest& request) {
+std::vector<BuildOutput> outputs_of(const messages::SolveRequest& request) {
   std::vector<messages::Exporter> exporters(request.exporters().begin(), request.exporters().end());
   if (exporters.empty() && !request.exporter().empty()) {
     exporters.emplace_back().set_type(request.exporter());
     *exporters.back().mutable_attrs() = request.exporter_attrs();
   }
-  return exporters;
-}
-
-Result<> check_exporters(const std::vector<messages::Exporter>& exporters) {
+  std::vector<BuildOutput> outputs;
   for (const messages::Exporter& each : exporters) {
-    if (each.type() != "moby" && each.type() != "image") {
-      return fail(Kind::Unsupported,
-                  cat("output type=", each.type(),
-                      ": images are put into the engine's store; save and export take them out"));
-    }
+    outputs.push_back({each.type(), {each.attrs().begin(), each.attrs().end()}});
   }
-  return {};
-}
-
-bool is_on(const messages::Exporter& exporter, const char* attribute) {
-  const auto found = exporter.attrs().find(attribute);
-  return found != exporter.attrs().end() && found->second != "false" && found->second != "0";
-}
-
-ring::Task<> export_image(engine::Engine* engine, const BuildSession* session, BuildJob* job,
-                          const messages::Exporter* exporter, messages::SolveResponse* response) {
-  const std::string id = job->image->text();
-  const std::string vertex = job->journal.begin("exporting to image");
-  auto& told = *response->mutable_exporter_response();
-  told["containerimage.digest"] = id;
-  told["containerimage.config.digest"] = id;
-  const auto names = exporter->attrs().find("name");
-  std::string_view rest = names == exporter->attrs().end() ? std::string_view() : names->second;
-  std::string note = cat("writing image ", id);
-  std::string all;
-  while (!rest.empty()) {
-    const oci::Reference name = co_await oci::parse_reference(take_until(rest, ','));
-    co_await engine->images->tag(id, name);
-    engine->events->publish("image", "tag", id, {{"name", name.familiar()}});
-    note += cat(", naming to ", name.text());
-    all += cat(all.empty() ? "" : ",", name.text());
-    if (is_on(*exporter, "push")) {
-      BuildJournal::Transfers transfers(job->journal, vertex);
-      co_await engine->images->push(name, transfers, co_await session->credentials(name.registry));
-    }
-  }
-  if (!all.empty()) told["image.name"] = all;
-  job->journal.finish(vertex, note);
+  return outputs;
 }
 
 }  // namespace
@@ -237,8 +206,8 @@ void BuildControl::forget_later(std::string ref) {
 // The whole of a build, as its client sees it: ends when its result is where it should be.
 ring::Task<> BuildControl::solve(GrpcCall& call) {
   const auto request = co_await read<messages::SolveRequest>(call);
-  const std::vector<messages::Exporter> exporters = exporters_of(request);
-  co_await check_exporters(exporters);
+  std::vector<BuildOutput> outputs = outputs_of(request);
+  co_await check_outputs(outputs);
   if (request.definition().def_size() > 0 ||
       (!request.frontend().empty() && request.frontend() != frontend_name)) {
     co_await fail(Kind::Unsupported, cat("frontend ", request.frontend(),
@@ -249,11 +218,14 @@ ring::Task<> BuildControl::solve(GrpcCall& call) {
   }
   const auto job = std::make_shared<BuildJob>(request.ref());
   job->session = request.session();
+  job->outputs = std::move(outputs);
   // Whatever ends this: who watches it learns that, and be it afterwards.
   struct Ending {
     BuildControl& control;
     Job job;
     ~Ending() {
+      job->over = true;
+      job->built.reset();
       job->journal.close(job->result.value_or(fail(Kind::Cancelled, "canceled")));
       control.forget_later(job->ref);
     }
@@ -268,12 +240,13 @@ ring::Task<> BuildControl::solve(GrpcCall& call) {
   while (!job->result) co_await job->changed.wait();
   co_await Result<>(*job->result);
   messages::SolveResponse response;
-  if (job->image && !exporters.empty()) {
+  if (job->built && !job->outputs.empty()) {
     const BuildSession session = co_await sessions_.find(engine_.loop, job->session);
-    for (const messages::Exporter& each : exporters) {
-      job->result =
-          co_await ring::as_result(export_image(&engine_, &session, job.get(), &each, &response));
-      co_await Result<>(*job->result);
+    auto report = co_await ring::as_result(
+        hand_out(&engine_, &session, &job->journal, &*job->built, &job->outputs));
+    if (!report) job->result = std::unexpected(report.error());
+    for (const auto& [key, value] : co_await std::move(report)) {
+      (*response.mutable_exporter_response())[key] = value;
     }
   }
   co_await answer(call, response);
@@ -295,11 +268,12 @@ ring::Task<> BuildControl::status(GrpcCall& call) {
 
 ring::Task<> BuildControl::ping(GrpcCall& call) {
   messages::gateway::PongResponse pong;
-  for (const char* each : frontend_caps) {
-    messages::gateway::ApiCap* cap = pong.add_frontend_caps();
-    cap->set_id(each);
+  const auto enable = [](messages::gateway::ApiCap* cap, const char* id) {
+    cap->set_id(id);
     cap->set_enabled(true);
-  }
+  };
+  for (const char* each : frontend_caps) enable(pong.add_frontend_caps(), each);
+  enable(pong.add_llb_caps(), several_outputs_cap);
   *pong.add_workers() = worker_of(engine_);
   co_await answer(call, pong);
 }

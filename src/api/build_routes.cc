@@ -145,10 +145,11 @@ Result<BuildRequest> read_request(const Call& call) {
 
 ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, BuildLines* told) {
   const std::vector<oci::Reference> names = request.names;
-  auto id =
+  auto built =
       co_await as_result(engine::build_image(call->engine, std::move(request), context, *told));
-  if (!id && id.error().kind() != Kind::Cancelled) told->failed();
-  const codec::Digest made = co_await std::move(id);
+  if (!built && built.error().kind() != Kind::Cancelled) told->failed();
+  const engine::BuiltImage image = co_await std::move(built);
+  const codec::Digest made = image.id();
   told->ended(made);
   for (const oci::Reference& name : names) {
     tell_image(*call, "tag", made.text(), name.familiar());

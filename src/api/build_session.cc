@@ -57,6 +57,22 @@ ring::Task<bool> turn(GrpcCall& call, FileReceiver& receiver) {
   co_return true;
 }
 
+constexpr size_t piece_bytes = 128u << 10;
+
+Result<std::unique_ptr<GrpcCall>> begin_parcel(GrpcConnection& connection,
+                                               const BuildSession::Parcel& parcel) {
+  http::Headers metadata = parcel.metadata;
+  metadata.emplace_back("buildkit-attachable-exporter-id", cat(parcel.output));
+  return connection.call("/moby.filesync.v1.FileSend/DiffCopy", std::move(metadata));
+}
+
+// The client has everything when it says so.
+ring::Task<> end_parcel(GrpcCall& call) {
+  call.end_sending();
+  while (co_await call.receive()) {
+  }
+}
+
 template <class Message>
 Result<Message> parse(const std::string& bytes) {
   Message message;
@@ -126,6 +142,46 @@ ring::Task<std::optional<std::string>> BuildSession::secret(std::string id) cons
     co_await std::move(answer);
   }
   co_return (co_await parse<messages::GetSecretResponse>(*answer)).data();
+}
+
+ring::Task<> BuildSession::give_archive(Parcel parcel) const {
+  const std::unique_ptr<GrpcCall> call = co_await begin_parcel(*connection_, parcel);
+  std::string piece(piece_bytes, '\0');
+  for (;;) {
+    co_await ring::readable(loop_, *parcel.archive);
+    const size_t got = co_await ring::read_some(loop_, *parcel.archive, piece);
+    if (got == 0) break;
+    messages::Bytes message;
+    message.set_data(piece.substr(0, got));
+    co_await call->send(message.SerializeAsString());
+  }
+  co_await parcel.produced();
+  co_await end_parcel(*call);
+}
+
+ring::Task<> BuildSession::give_files(Parcel parcel) const {
+  const std::unique_ptr<GrpcCall> call = co_await begin_parcel(*connection_, parcel);
+  FileSender sender;
+  std::string piece(piece_bytes, '\0');
+  std::string_view rest;
+  while (!sender.finished()) {
+    if (sender.waits()) {
+      const std::optional<std::string> answer = co_await call->receive();
+      if (!answer) co_await fail(Kind::Unavailable, "the client has gone before its last file");
+      co_await sender.answer(*answer);
+    } else if (rest.empty()) {
+      co_await ring::readable(loop_, *parcel.archive);
+      const size_t got = co_await ring::read_some(loop_, *parcel.archive, piece);
+      if (got == 0) {
+        co_await parcel.produced();
+        co_await sender.end_of_archive();
+      }
+      rest = std::string_view(piece).substr(0, got);
+    }
+    co_await sender.take(rest);
+    for (std::string& packet : sender.take_packets()) co_await call->send(std::move(packet));
+  }
+  co_await end_parcel(*call);
 }
 
 // Sessions. --------------------------------------------------------------------------------------

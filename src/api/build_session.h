@@ -1,9 +1,11 @@
-// Clients of builds whom we ask: for their files, their secrets and who they are to registries. A
+// Clients of builds whom we ask: for their files, their secrets and who they are to registries; and
+// to take what was built. A
 // client opens a session (POST /session) and serves BuildKit's calls on it; its builds name it.
 // What it says is a stranger's word: sizes, names and order are checked, and what it sends of files
 // goes to a worker as an archive.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,6 +41,19 @@ class BuildSession {
   // Anonymous where the client has no word for this registry.
   ring::Task<image::Credentials> credentials(std::string registry) const;
   ring::Task<std::optional<std::string>> secret(std::string id) const;
+
+  // What is handed to the client: an archive that comes out of `archive`. `produced` says, once
+  // that has ended, whether it is whole: the client keeps nothing that is not.
+  struct Parcel {
+    size_t output = 0;       // the client's number for it
+    http::Headers metadata;  // what it is told beside
+    const Fd* archive = nullptr;
+    std::function<Result<>()> produced;
+  };
+  // As it is, into a file of the client's.
+  ring::Task<> give_archive(Parcel parcel) const;
+  // What is in it, into a directory of the client's.
+  ring::Task<> give_files(Parcel parcel) const;
 
  private:
   ring::Loop& loop_;

@@ -188,4 +188,111 @@ void FileReceiver::ask() {
   }
 }
 
+// To a client. -----------------------------------------------------------------------------------
+
+namespace {
+
+uint32_t go_type(codec::tar::Type type) {
+  using enum codec::tar::Type;
+  switch (type) {
+    case Directory: return mode_directory;
+    case Symlink: return mode_symlink;
+    case Fifo: return mode_fifo;
+    case CharacterDevice: return mode_device | mode_character;
+    case BlockDevice: return mode_device;
+    case File:
+    case HardLink: break;
+  }
+  return 0;
+}
+
+// As Go's clients tell files of theirs: a hard link is a file with a target.
+void describe(const codec::tar::Entry& entry, Stat& stat) {
+  stat.set_path(entry.name);
+  stat.set_mode((entry.mode & 0777) | go_type(entry.type) |
+                ((entry.mode & 04000) != 0 ? mode_setuid : 0) |
+                ((entry.mode & 02000) != 0 ? mode_setgid : 0) |
+                ((entry.mode & 01000) != 0 ? mode_sticky : 0));
+  stat.set_uid(entry.user);
+  stat.set_gid(entry.group);
+  if (entry.type == codec::tar::Type::File) stat.set_size(static_cast<int64_t>(entry.size));
+  // A time that has no room in nanoseconds is one that no file was made at.
+  constexpr int64_t seconds_max = INT64_MAX / ns_per_s - 1;
+  stat.set_mod_time(std::clamp(entry.modified.seconds, -seconds_max, seconds_max) * ns_per_s +
+                    entry.modified.nanoseconds);
+  stat.set_linkname(entry.link_target);
+  stat.set_devmajor(entry.device_major);
+  stat.set_devminor(entry.device_minor);
+  for (const auto& [name, value] : entry.xattrs) (*stat.mutable_xattrs())[name] = value;
+}
+
+}  // namespace
+
+void FileSender::name(const codec::tar::Entry& entry) {
+  is_told_ = entry.name != ".";
+  if (!is_told_) return;
+  Packet packet;
+  packet.set_type(Packet::STAT);
+  describe(entry, *packet.mutable_stat());
+  packets_.push_back(packet.SerializeAsString());
+  ++next_;
+  waits_ = entry.type == codec::tar::Type::File;
+}
+
+// No bytes: the file is whole.
+void FileSender::content(std::string_view bytes) {
+  Packet packet;
+  packet.set_type(Packet::DATA);
+  packet.set_id(next_ - 1);
+  packet.set_data(std::string(bytes));
+  packets_.push_back(packet.SerializeAsString());
+}
+
+Result<> FileSender::take(std::string_view& archive) {
+  using Event = codec::tar::Reader::Event;
+  while (!waits() && !finished_) {
+    switch (TRY(reader_.next(archive))) {
+      case Event::NeedInput: return {};
+      case Event::Entry: name(reader_.entry()); break;
+      case Event::Data: content(reader_.data()); break;
+      case Event::EntryEnd:
+        if (is_told_ && reader_.entry().type == codec::tar::Type::File) content({});
+        break;
+      case Event::End:
+        all_named_ = true;
+        packets_.push_back(request_packet(Packet::STAT));
+        break;
+    }
+  }
+  return {};
+}
+
+Result<> FileSender::end_of_archive() const {
+  if (all_named_) return {};
+  return fail(Kind::Invalid, "the files to be sent end before their end");
+}
+
+Result<> FileSender::answer(std::string_view packet_bytes) {
+  Packet packet;
+  if (!packet.ParseFromArray(packet_bytes.data(), static_cast<int>(packet_bytes.size()))) {
+    return fail(Kind::Invalid, "a packet about files cannot be read");
+  }
+  switch (packet.type()) {
+    case Packet::REQ:
+      if (!waits_ || packet.id() != next_ - 1) {
+        return fail(Kind::Invalid, cat("file ", packet.id(), " is asked for out of turn"));
+      }
+      waits_ = false;
+      return {};
+    case Packet::FIN:
+      if (!all_named_) return fail(Kind::Invalid, "the client has had enough before the last file");
+      packets_.push_back(request_packet(Packet::FIN));
+      finished_ = true;
+      return {};
+    case Packet::ERR:
+      return fail(Kind::Invalid, cat("the client cannot write its files: ", packet.data()));
+    default: return fail(Kind::Invalid, "a packet about files that is not the client's to send");
+  }
+}
+
 }  // namespace nacelle::api

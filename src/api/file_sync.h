@@ -1,6 +1,7 @@
-// How BuildKit's clients send files (tonistiigi/fsutil): they tell every name first, each with a
-// number, and then send the content of those they are asked for. They come out here one by one, in
-// the order of their names. Pure: packets in, packets and files out.
+// How BuildKit's clients and we send each other files (tonistiigi/fsutil): who has them tells every
+// name, each with a number, and sends the content of those that are asked for. A client's come out
+// here one by one, in the order of their names; to a client goes what an archive holds, in that
+// order. Pure: packets in, packets and files out, or the other way round.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "codec/tar_reader.h"
 #include "codec/tar_writer.h"
 #include "nacelle/result.h"
 
@@ -88,6 +90,36 @@ class FileReceiver {
   uint64_t named_bytes_ = 0;  // what names take
   bool begun_ = false, all_named_ = false, finished_ = false;
   FileSink& sink_;
+  std::vector<std::string> packets_;
+};
+
+// Sends what comes as an archive whose entries are in fsutil's order: sorted by name, a directory
+// before what is in it. Nothing is kept of it, so that a file is told only when the content of the
+// one before has gone; a client asks for each as soon as it is told.
+class FileSender {
+ public:
+  // Bytes off the front of the archive, until more of it is wanted, or something of the client.
+  Result<> take(std::string_view& archive);
+  // The archive has ended. Invalid: before its end.
+  Result<> end_of_archive() const;
+  // One packet of the client's. Invalid: it is none, or asks for what it was not told of.
+  Result<> answer(std::string_view packet);
+  std::vector<std::string> take_packets() { return std::exchange(packets_, {}); }
+  // Nothing goes on before the client has said something.
+  bool waits() const { return waits_ || (all_named_ && !finished_); }
+  bool all_named() const { return all_named_; }
+  // The client has everything.
+  bool finished() const { return finished_; }
+
+ private:
+  void name(const codec::tar::Entry& entry);
+  void content(std::string_view bytes);
+
+  codec::tar::Reader reader_;
+  uint32_t next_ = 0;     // the number of the next file
+  bool is_told_ = false;  // the reader's entry; the root is not
+  bool waits_ = false;    // for the client to ask for the last one that was told
+  bool all_named_ = false, finished_ = false;
   std::vector<std::string> packets_;
 };
 

@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "codec/ignore.h"
+#include "codec/json.h"
 #include "engine/build_state.h"
 #include "image/messages.h"
 #include "image/worker.h"
@@ -26,6 +27,7 @@ constexpr std::chrono::hours silence_max{24};
 constexpr const char* context_name = "context";
 constexpr const char* ignore_name = ".dockerignore";
 constexpr size_t short_id_digits = 12;
+constexpr std::string_view epoch_name = "SOURCE_DATE_EPOCH";
 
 std::string short_id(const codec::Digest& id) {
   return std::string(id.hex().substr(0, short_id_digits));
@@ -57,6 +59,20 @@ std::set<std::string> names_of_arguments(const build::Dockerfile& dockerfile) {
     }
   }
   return names;
+}
+
+// https://reproducible-builds.org/specs/source-date-epoch/
+Result<std::optional<int64_t>> read_source_date_epoch(const build::Environment& arguments) {
+  const auto found = arguments.find(epoch_name);
+  if (found == arguments.end() || found->second.empty()) return std::optional<int64_t>();
+  const auto seconds = parse_number<int64_t>(found->second);
+  constexpr int64_t last = INT64_MAX / 1'000'000'000;  // in the year 2262
+  if (!seconds || *seconds < 0 || *seconds > last) {
+    return fail(Kind::Invalid,
+                cat("invalid SOURCE_DATE_EPOCH: ", codec::json::in_quotes(found->second),
+                    " is no number of seconds since 1970"));
+  }
+  return std::optional(*seconds);
 }
 
 bool writes_files(const build::Instruction& instruction) {
@@ -406,7 +422,8 @@ ring::Task<codec::Digest> Build::publish(const BuildStage& stage) {
   co_return stage.record.id();
 }
 
-ring::Task<codec::Digest> Build::run(const Fd* context) {
+ring::Task<BuiltImage> Build::run(const Fd* context) {
+  source_date_epoch_ = co_await read_source_date_epoch(request_.arguments);
   if (context != nullptr) co_await take_context(*context);
   co_await read_dockerfile();
   add_stages();
@@ -414,22 +431,23 @@ ring::Task<codec::Digest> Build::run(const Fd* context) {
   const std::set<std::string> known = names_of_arguments(dockerfile_);
   std::string unused;
   for (const auto& [name, value] : request_.arguments) {
-    if (known.contains(name) || is_proxy_argument(name)) continue;
+    if (known.contains(name) || is_proxy_argument(name) || name == epoch_name) continue;
     unused += cat(unused.empty() ? "" : " ", name);
   }
   if (!unused.empty()) {
     listener_.text(cat("[Warning] One or more build-args [", unused, "] were not consumed\n"));
   }
-  const codec::Digest id = co_await publish(stages_.at(plan_.stages.back().stage));
+  const BuildStage& last = stages_.at(plan_.stages.back().stage);
+  const codec::Digest id = co_await publish(last);
   listener_.text(cat("Successfully built ", short_id(id), '\n'));
   for (const oci::Reference& name : request_.names) {
     listener_.text(cat("Successfully tagged ", name.familiar(), '\n'));
   }
-  co_return id;
+  co_return BuiltImage{last.record, std::move(lease_), source_date_epoch_};
 }
 
-ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd* context,
-                                      BuildListener& listener) {
+ring::Task<BuiltImage> build_image(Engine& engine, BuildRequest request, const Fd* context,
+                                   BuildListener& listener) {
   image::Store& store = engine.images->store();
   image::Lease lease = co_await image::Lease::take(engine.loop, store);
   image::Workspace workspace = co_await store.make_workspace();

@@ -19,7 +19,9 @@
 #include "engine/engine.h"
 #include "engine/model.h"
 #include "image/images.h"
+#include "image/lease.h"
 #include "image/observer.h"
+#include "image/record.h"
 #include "nacelle/fd.h"
 #include "nacelle/task.h"
 #include "oci/image.h"
@@ -95,11 +97,23 @@ class BuildListener {
   ~BuildListener() = default;
 };
 
-// The image's id. `context` is an archive, read to its end; null where the request has
+// What came of it: an image, or (is_published) what would be one. The lease keeps all it is made
+// of.
+struct BuiltImage {
+  image::ImageRecord record;
+  image::Lease lease;
+  // The build argument SOURCE_DATE_EPOCH: when the image says it was made, and the latest time that
+  // a file in its new layers has.
+  std::optional<int64_t> source_date_epoch;
+
+  const codec::Digest& id() const { return record.id(); }
+};
+
+// `context` is an archive, read to its end; null where the request has
 // send_context. Cancelling it ends the build, and leaves no container, mount or directory; what its
 // finished steps made stays in the cache.
-ring::Task<codec::Digest> build_image(Engine& engine, BuildRequest request, const Fd* context,
-                                      BuildListener& listener);
+ring::Task<BuiltImage> build_image(Engine& engine, BuildRequest request, const Fd* context,
+                                   BuildListener& listener);
 
 // Takes away steps that were not used for so long, then what nothing needs any more.
 inline constexpr size_t cache_id_digits = 25;  // of a step's key, as it is shown

@@ -229,7 +229,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
     const Fd upper = co_await sys::open_at(containers.directory.get(), path.c_str(),
                                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     remove_mount_points(upper, image->root, made_for_mounts);
-    layer = co_await engine_.images->pack_layer(upper, lease_);
+    layer = co_await engine_.images->pack_layer(upper, lease_, source_date_epoch_);
   }
   if (!request_.keep_containers) {
     co_await container.remove();

@@ -87,7 +87,7 @@ class Build {
   Build& operator=(const Build&) = delete;
   ~Build();  // what it has on disk goes, in the background
 
-  ring::Task<codec::Digest> run(const Fd* context);
+  ring::Task<BuiltImage> run(const Fd* context);
 
  private:
   using Origin = build::Origin;
@@ -216,6 +216,7 @@ class Build {
   build::Dockerfile dockerfile_;
   build::StagePlan plan_;
   std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile
+  std::optional<int64_t> source_date_epoch_;
   size_t steps_ = 0;
   size_t running_ = 0;          // stages
   std::optional<Error> error_;  // of the first that failed

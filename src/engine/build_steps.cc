@@ -14,6 +14,11 @@
 #include "sys/mount_api.h"
 
 namespace nacelle::engine {
+namespace {
+
+constexpr int64_t ns_per_s = 1'000'000'000;
+
+}  // namespace
 
 codec::Digest step_key(const std::vector<std::string>& parts) {
   codec::Hasher hasher;
@@ -36,6 +41,7 @@ Build::Step Build::step_of(const BuildStage& stage, StageConfig config, std::str
   std::vector<std::string> all{"nacelle build step 1", stage.record.id().text(),
                                stage.record.descriptor.digest.text(),
                                stage.has_command ? "has a command" : ""};
+  if (source_date_epoch_) all.push_back(cat("source date epoch ", *source_date_epoch_));
   std::ranges::move(parts, std::back_inserter(all));
   return {.key = step_key(all), .history = std::move(history), .config = std::move(config)};
 }
@@ -68,7 +74,8 @@ ring::Task<> Build::finish(BuildStage& stage, Step step,
   const uint64_t bytes = layer ? layer->blob.size : 0;
   config.run = std::move(step.config.run);
   config.author = std::move(step.config.author);
-  config.created = moment_text(now_ns());
+  config.created = source_date_epoch_ ? moment_text_seconds(*source_date_epoch_ * ns_per_s)
+                                      : moment_text(now_ns());
   config.history.push_back({.created = config.created,
                             .created_by = step.history,
                             .author = config.author,
@@ -125,7 +132,7 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   co_await ask_files(engine_.loop, scratch.root, FilesRoot::Writable,
                      image::MakeDirectoryRequest{.path = path}, nullptr);
   scratch.root = Fd();
-  auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_);
+  auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_, source_date_epoch_);
   co_await finish(stage, std::move(step), std::move(layer));
 }
 

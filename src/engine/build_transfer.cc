@@ -255,7 +255,7 @@ ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
     co_await copy(scratch, std::move(request), fetched, transfer.keyword);
   }
   scratch.root = Fd();
-  auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_);
+  auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_, source_date_epoch_);
   co_await finish(stage, std::move(step), std::move(layer));
 }
 

@@ -43,17 +43,26 @@ class ArchiveDocuments {
     for (const oci::Descriptor& layer : record.manifest.layers) add_blob(layer.digest);
   }
 
-  ArchiveRequest take() && {
+  // A document that is not in the store.
+  void add_text(const Digest& digest, std::string text) { texts_[digest] = std::move(text); }
+
+  ArchiveRequest take(Images::ArchiveForm form) && {
     ArchiveRequest request;
     request.entries.push_back({.name = "oci-layout", .text = R"({"imageLayoutVersion":"1.0.0"})"});
     request.entries.push_back({.name = "index.json", .text = oci::write_index(index_)});
-    request.entries.push_back(
-        {.name = "manifest.json", .text = std::move(docker_.end_array()).take()});
+    if (form == Images::ArchiveForm::Docker) {
+      request.entries.push_back(
+          {.name = "manifest.json", .text = std::move(docker_.end_array()).take()});
+    }
     request.entries.push_back({.name = "blobs/"});
     request.entries.push_back({.name = "blobs/sha256/"});
     for (Digest& blob : blobs_) {
       std::string path = oci::blob_path(blob);
-      request.entries.push_back({.name = std::move(path), .blob = std::move(blob)});
+      if (const auto text = texts_.find(blob); text != texts_.end()) {
+        request.entries.push_back({.name = std::move(path), .text = std::move(text->second)});
+      } else {
+        request.entries.push_back({.name = std::move(path), .blob = std::move(blob)});
+      }
     }
     return request;
   }
@@ -81,7 +90,16 @@ class ArchiveDocuments {
     return writer;
   }();
   std::vector<Digest> blobs_;
+  std::map<Digest, std::string> texts_;
 };
+
+ring::Task<> write_archive(Images::State& state, ArchiveRequest request, const Fd& output) {
+  Worker worker = co_await Worker::start(state.loop, {.kind = WorkerKind::Bytes,
+                                                      .root = &state.store.content_directory(),
+                                                      .read_only_root = true,
+                                                      .silence_max = archive_silence_max});
+  co_await worker.call(std::move(request), {&output});
+}
 
 // What one image was asked for by: names with a tag are saved with it, ids without.
 struct Chosen {
@@ -110,11 +128,23 @@ ring::Task<> Images::save(std::vector<std::string> names, const Fd& output) {
     co_await lease.protect(state.loop, all_digests(one.record));
     documents.add(one.record, one.names);
   }
-  Worker worker = co_await Worker::start(state.loop, {.kind = WorkerKind::Bytes,
-                                                      .root = &state.store.content_directory(),
-                                                      .read_only_root = true,
-                                                      .silence_max = archive_silence_max});
-  co_await worker.call(std::move(documents).take(), {&output});
+  co_await write_archive(state, std::move(documents).take(ArchiveForm::Docker), output);
+}
+
+ring::Task<> Images::save(ImageRecord record, std::vector<oci::Reference> names, ArchiveForm form,
+                          const Fd& output) {
+  State& state = *state_;
+  ArchiveDocuments documents;
+  documents.add(record, names);
+  // Those of a build that nobody has published are nowhere yet.
+  if (!state.store.has_blob(record.descriptor.digest, record.descriptor.size)) {
+    documents.add_text(record.descriptor.digest, oci::write_manifest(record.manifest));
+  }
+  const oci::Descriptor& config = record.manifest.config;
+  if (!state.store.has_blob(config.digest, config.size)) {
+    documents.add_text(config.digest, oci::write_image_config(record.config));
+  }
+  co_await write_archive(state, std::move(documents).take(form), output);
 }
 
 ring::Task<std::vector<Image>> Images::load(const Fd& input, Observer& observer) {

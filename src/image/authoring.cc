@@ -43,15 +43,18 @@ struct PackedLayer {
   uint64_t entries = 0;
 };
 
-ring::Task<PackedLayer> pack_diff(Images::State& state, const Fd& upper, Lease& lease) {
+ring::Task<PackedLayer> pack_diff(Images::State& state, const Fd& upper, Lease& lease,
+                                  std::optional<int64_t> times_at_most) {
   const Workspace workspace = co_await state.store.make_workspace();
   const Fd output =
       co_await sys::open_at(workspace.directory().get(), layer_file, O_RDWR | O_CREAT, 0600);
   Worker worker = co_await Worker::start(
       state.loop, {.kind = WorkerKind::Pack, .root = &upper, .silence_max = archive_silence_max});
-  const PackRequest::Reply layer = co_await worker.call(
-      PackRequest{.form = PackRequest::Form::Diff, .compression = codec::Compression::Gzip},
-      {&output});
+  const PackRequest::Reply layer =
+      co_await worker.call(PackRequest{.form = PackRequest::Form::Diff,
+                                       .compression = codec::Compression::Gzip,
+                                       .times_at_most = times_at_most},
+                           {&output});
   co_await worker.stop();
   fault_point("commit.packed");
   co_await lease.protect(state.loop, {layer.blob});
@@ -71,8 +74,9 @@ ring::Task<PackedLayer> pack_diff(Images::State& state, const Fd& upper, Lease& 
 
 }  // namespace
 
-ring::Task<std::optional<Images::NewLayer>> Images::pack_layer(const Fd& upper, Lease& lease) {
-  PackedLayer packed = co_await pack_diff(*state_, upper, lease);
+ring::Task<std::optional<Images::NewLayer>> Images::pack_layer(
+    const Fd& upper, Lease& lease, std::optional<int64_t> times_at_most) {
+  PackedLayer packed = co_await pack_diff(*state_, upper, lease, times_at_most);
   // One is the root itself.
   if (packed.entries <= 1) co_return std::nullopt;
   co_return std::move(packed.made);
@@ -121,7 +125,7 @@ ring::Task<Image> Images::commit(const Fd& upper, CommitOptions options) {
   Lease lease = co_await Lease::take(state.loop, state.store);
   co_await lease.protect(state.loop, all_digests(base.record));
 
-  const PackedLayer layer = co_await pack_diff(state, upper, lease);
+  const PackedLayer layer = co_await pack_diff(state, upper, lease, {});
   config.created = now_text();
   config.author = options.author;
   config.diff_ids.push_back(layer.made.diff_id);
@@ -140,10 +144,24 @@ ring::Task<> Images::export_tree(std::string name, const Fd& output) {
   const Details details = co_await state_->find(name);
   Lease lease = co_await Lease::take(state_->loop, state_->store);
   co_await lease.protect(state_->loop, all_digests(details.record));
-  const Fd tree = co_await mount(details.image.manifest.digest, {});
-  Worker worker = co_await Worker::start(
-      state_->loop, {.kind = WorkerKind::Pack, .root = &tree, .silence_max = archive_silence_max});
-  co_await worker.call(PackRequest{.form = PackRequest::Form::Tree}, {&output});
+  co_await export_tree(details.record, {}, output);
+}
+
+ring::Task<> Images::export_tree(ImageRecord record, std::optional<int64_t> times_at_most,
+                                 const Fd& output) {
+  Fd tree;
+  WorkerOptions options;
+  options.kind = WorkerKind::Pack;
+  options.silence_max = archive_silence_max;
+  if (!record.config.diff_ids.empty()) {
+    tree = co_await mount(std::move(record), {});
+    options.root = &tree;
+  }
+  Worker worker = co_await Worker::start(state_->loop, options);
+  PackRequest request;
+  request.form = PackRequest::Form::Tree;
+  request.times_at_most = times_at_most;
+  co_await worker.call(std::move(request), {&output});
   // The mount is in its namespace too: gone before the caller hears of the end.
   co_await worker.stop();
 }

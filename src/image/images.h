@@ -113,17 +113,29 @@ class Images {
   ring::Task<Image> import(const Fd& input, ImportOptions options);
   // The merged root file system of an image.
   ring::Task<> export_tree(std::string name, const Fd& output);
+  // The same two of what need not be an image. The caller's lease protects it. `times_at_most`:
+  // files that are younger than that, in seconds since 1970, are made as old.
+  enum class ArchiveForm : uint8_t {
+    Docker,  // an OCI layout and what `docker load` has always read
+    Oci,     // the layout alone
+  };
+  ring::Task<> save(ImageRecord record, std::vector<oci::Reference> names, ArchiveForm form,
+                    const Fd& output);
+  ring::Task<> export_tree(ImageRecord record, std::optional<int64_t> times_at_most,
+                           const Fd& output);
   // A new image: `base` and on top what an overlay's upper directory holds.
   ring::Task<Image> commit(const Fd& upper, CommitOptions options);
 
   // Builds, which have layers and configurations before these are images. What they need protected
   // from gc is the caller's lease.
   // A layer of what an overlay's upper directory holds; none where it holds nothing.
+  // `times_at_most`: as of export_tree().
   struct NewLayer {
     oci::Descriptor blob;
     codec::Digest diff_id;
   };
-  ring::Task<std::optional<NewLayer>> pack_layer(const Fd& upper, Lease& lease);
+  ring::Task<std::optional<NewLayer>> pack_layer(const Fd& upper, Lease& lease,
+                                                 std::optional<int64_t> times_at_most = {});
   // An image as it would be, with digests of documents that are nowhere yet.
   static ImageRecord draft(std::vector<oci::Descriptor> layers, oci::ImageConfig config);
   // Unpacks what is missing of its layers.

@@ -1,4 +1,4 @@
-// What BuildKit's clients send of their files, well and badly told.
+// What BuildKit's clients send of their files, well and badly told; and what we send them.
 #include "api/file_sync.h"
 
 #include <api/buildkit/session.pb.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "codec/tar_writer.h"
 
 namespace nacelle::api {
 namespace {
@@ -141,6 +142,106 @@ TEST(FileSync, small_files_are_kept_by_name_up_to_a_bound) {
   ASSERT_TRUE(receiver.take(data(0, "")));
   EXPECT_FALSE(receiver.take(named("b", 0644, 2)));
   EXPECT_EQ(sink.take(), (std::map<std::string, std::string>{{"a", "abc"}}));
+}
+
+// To a client. ------------------------------------------------------------------------------------
+
+codec::tar::Entry entry(codec::tar::Type type, std::string name, uint64_t size = 0) {
+  codec::tar::Entry entry;
+  entry.type = type;
+  entry.name = std::move(name);
+  entry.size = size;
+  entry.mode = 0644;
+  entry.modified = {.seconds = 7};
+  return entry;
+}
+
+// A root with a directory, a file in it, a second name of that, and an empty file.
+std::string small_archive() {
+  using enum codec::tar::Type;
+  codec::tar::Writer writer;
+  std::string archive;
+  const auto add = [&](const codec::tar::Entry& each, const std::string& content = {}) {
+    EXPECT_TRUE(writer.begin_entry(each, archive));
+    archive += content;
+    writer.end_entry(each.size, archive);
+  };
+  add(entry(Directory, "."));
+  add(entry(Directory, "d"));
+  add(entry(File, "d/f", 5), "bytes");
+  codec::tar::Entry link = entry(HardLink, "d/g");
+  link.link_target = "d/f";
+  add(link);
+  add(entry(File, "empty"));
+  writer.end_archive(archive);
+  return archive;
+}
+
+// Every packet that is sent, as text.
+std::string told(FileSender& sender) {
+  std::string all;
+  for (const std::string& each : sender.take_packets()) {
+    Packet packet;
+    EXPECT_TRUE(packet.ParseFromString(each));
+    if (packet.has_stat()) {
+      all += cat("<", packet.stat().path(), " ", packet.stat().mode() >> 31, " ",
+                 packet.stat().size(), " ", packet.stat().linkname(), ">");
+    } else if (packet.type() == Packet::DATA) {
+      all += cat("{", packet.id(), " ", packet.data(), "}");
+    } else {
+      all += packet.type() == Packet::FIN ? "FIN" : "ALL";
+    }
+  }
+  return all;
+}
+
+// Goal: a client gets each file when it has asked for it, whatever pieces the archive comes in.
+TEST(FileSender, content_follows_what_was_asked_for) {
+  for (const size_t piece : {1, 100, 512, 1 << 20}) {
+    const std::string archive = small_archive();
+    FileSender sender;
+    size_t at = 0;
+    std::string all;
+    const auto feed = [&] {
+      while (!sender.waits() && at < archive.size()) {
+        std::string_view some = std::string_view(archive).substr(at, piece);
+        const size_t before = some.size();
+        ASSERT_TRUE(sender.take(some));
+        at += before - some.size();
+        all += told(sender);
+      }
+    };
+    feed();
+    EXPECT_EQ(all, "<d 1 0 ><d/f 0 5 >");
+    ASSERT_TRUE(sender.answer(of_type(Packet::REQ, 1)));
+    all.clear();
+    feed();
+    EXPECT_TRUE(all.ends_with("{1 }<d/g 0 0 d/f><empty 0 0 >")) << all;
+    ASSERT_TRUE(sender.answer(of_type(Packet::REQ, 3)));
+    EXPECT_FALSE(sender.end_of_archive());
+    all.clear();
+    feed();
+    EXPECT_EQ(all, "{3 }ALL");
+    EXPECT_TRUE(sender.end_of_archive());
+    EXPECT_FALSE(sender.finished());
+    ASSERT_TRUE(sender.answer(of_type(Packet::FIN)));
+    EXPECT_TRUE(sender.finished());
+    EXPECT_EQ(told(sender), "FIN");
+  }
+}
+
+TEST(FileSender, answers_out_of_turn_are_refused) {
+  for (const std::string& each :
+       {of_type(Packet::REQ, 0), of_type(Packet::REQ, 2), of_type(Packet::FIN),
+        of_type(Packet::ERR, 0, "disk full"), of_type(Packet::DATA, 1, "x"), named("x", 0644),
+        std::string("\xff\xff")}) {
+    const std::string archive = small_archive();
+    FileSender sender;
+    std::string_view rest = archive;
+    ASSERT_TRUE(sender.take(rest));
+    ASSERT_TRUE(sender.waits());
+    EXPECT_FALSE(sender.answer(each));
+  }
 }
 
 }  // namespace
