@@ -107,27 +107,9 @@ ring::Task<> write_archive(engine::Engine* engine, const BuiltImage* built, Hand
 
 // How it went is known before whoever reads `into` sees its end.
 ring::Task<> produce(engine::Engine* engine, const BuiltImage* built, Handed handed,
-                     std::vector<oci::Reference> names, Fd into,
-                     std::optional<Result<>>* outcome) {
-  *outcome = co_await ring::as_result(
-      write_archive(engine, built, handed, std::move(names), &into));
-}
-
-ring::Task<> give(engine::Engine* engine, const BuildSession* session, const BuiltImage* built,
-                  Handed handed, std::vector<oci::Reference> names, BuildSession::Parcel parcel) {
-  Pipe pipe = co_await open_pipe();
-  std::optional<Result<>> outcome;
-  ring::Scope producing(engine->loop, [](const Error&) {});
-  producing.start(
-      produce(engine, built, handed, std::move(names), std::move(pipe.write_end), &outcome));
-  parcel.archive = &pipe.read_end;
-  parcel.produced = [&] { return outcome.value_or(fail(Kind::Cancelled, "cancelled")); };
-  const Result<> given =
-      co_await ring::as_result(handed == Handed::Files ? session->give_files(std::move(parcel))
-                                                       : session->give_archive(std::move(parcel)));
-  producing.cancel();
-  co_await producing.join();
-  co_await Result<>(given);
+                     std::vector<oci::Reference> names, Fd into, std::optional<Result<>>* outcome) {
+  *outcome =
+      co_await ring::as_result(write_archive(engine, built, handed, std::move(names), &into));
 }
 
 ring::Task<> hand_to_client(engine::Engine* engine, const BuildSession* session,
@@ -146,7 +128,13 @@ ring::Task<> hand_to_client(engine::Engine* engine, const BuildSession* session,
       parcel.metadata.emplace_back(cat("exporter-md-", key), value);
     }
   }
-  co_await give(engine, session, built, type->handed, std::move(names), std::move(parcel));
+  const auto give = [&](const Fd& archive, std::function<Result<>()> whole) {
+    parcel.archive = &archive;
+    parcel.produced = std::move(whole);
+    return type->handed == Handed::Files ? session->give_files(std::move(parcel))
+                                         : session->give_archive(std::move(parcel));
+  };
+  co_await write_output(engine, built, output, std::move(names), give);
   journal->finish(vertex);
 }
 
@@ -167,6 +155,21 @@ Result<> check_outputs(const std::vector<BuildOutput>& outputs) {
     }
   }
   return {};
+}
+
+ring::Task<> write_output(engine::Engine* engine, const BuiltImage* built,
+                          const BuildOutput* output, std::vector<oci::Reference> names,
+                          ArchiveUse use) {
+  Pipe pipe = co_await open_pipe();
+  std::optional<Result<>> outcome;
+  ring::Scope producing(engine->loop, [](const Error&) {});
+  producing.start(produce(engine, built, find_type(output->type)->handed, std::move(names),
+                          std::move(pipe.write_end), &outcome));
+  const Result<> used = co_await ring::as_result(
+      use(pipe.read_end, [&] { return outcome.value_or(fail(Kind::Cancelled, "cancelled")); }));
+  producing.cancel();
+  co_await producing.join();
+  co_await Result<>(used);
 }
 
 ring::Task<OutputReport> hand_out(engine::Engine* engine, const BuildSession* session,

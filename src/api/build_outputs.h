@@ -3,6 +3,7 @@
 // same as an archive (tar), an image's archive (docker, oci). What is handed out is no image here.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,8 +12,10 @@
 #include "api/build_session.h"
 #include "engine/build.h"
 #include "engine/engine.h"
+#include "nacelle/fd.h"
 #include "nacelle/result.h"
 #include "nacelle/task.h"
+#include "oci/reference.h"
 
 namespace nacelle::api {
 
@@ -34,5 +37,12 @@ using OutputReport = std::map<std::string, std::string>;
 ring::Task<OutputReport> hand_out(engine::Engine* engine, const BuildSession* session,
                                   BuildJournal* journal, const engine::BuiltImage* built,
                                   const std::vector<BuildOutput>* outputs);
+
+// The archive that one of them is made of, given to `use` while it is written: a pipe, and what
+// says, once that has ended, whether it is whole. Where `use` ends before, the writing does.
+using ArchiveUse = std::function<ring::Task<>(const Fd& archive, std::function<Result<>()> whole)>;
+ring::Task<> write_output(engine::Engine* engine, const engine::BuiltImage* built,
+                          const BuildOutput* output, std::vector<oci::Reference> names,
+                          ArchiveUse use);
 
 }  // namespace nacelle::api

@@ -1,6 +1,8 @@
 // POST /build, as clients of dockerd's own builder speak it: the context is the body, what happens
-// is told line by line. And the two doors of BuildKit's clients: /grpc, where they ask us, and
-// /session, where we ask them.
+// is told line by line. Two things are our own, for `nacelle build`: secrets come in a header, and
+// ?nacelleoutput=TYPE (tar, docker, oci, cacheonly) has an archive of what was built told as lines,
+// and no image made. And
+// the two doors of BuildKit's clients: /grpc, where they ask us, and /session, where we ask them.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -12,22 +14,38 @@
 #include "api/body_pipe.h"
 #include "api/build_control.h"
 #include "api/build_lines.h"
+#include "api/build_outputs.h"
 #include "api/image_events.h"
 #include "api/progress.h"
 #include "api/registry_auth.h"
 #include "api/route.h"
 #include "base/text.h"
+#include "codec/base64.h"
 #include "codec/json_fields.h"
 #include "codec/json_writer.h"
 #include "engine/build.h"
 #include "engine/moment.h"
 #include "oci/reference.h"
+#include "ring/ops.h"
 
 namespace nacelle::api {
 namespace {
 
 using codec::json::Writer;
 using engine::BuildRequest;
+
+constexpr const char* output_query = "nacelleoutput";
+constexpr size_t archive_piece_bytes = 30u << 10;  // many of them may wait
+// Base 64 of {"id": base 64 of the secret}. What is in it is told nowhere.
+constexpr const char* secrets_header = "x-nacelle-build-secrets";
+
+// A piece of what is handed out; the empty one says that this was all.
+std::string archive_line(std::string_view piece) {
+  Writer json;
+  json.begin_object().key("aux").begin_object();
+  json.member("Archive", codec::to_base64(piece)).end_object().end_object();
+  return std::move(json).take() + "\r\n";
+}
 
 // Parameters. ------------------------------------------------------------------------------------
 
@@ -56,6 +74,25 @@ Result<std::map<std::string, std::string, std::less<>>> pairs_of(const Call& cal
     pairs.insert_or_assign(TRY(key.string()), TRY(value.string()));
   }
   return pairs;
+}
+
+using Secrets = std::map<std::string, std::string, std::less<>>;
+Result<Secrets> read_secrets(const std::string& header) {
+  Secrets secrets;
+  const std::string text = TRY(codec::from_base64(header));
+  const auto document = TRY(codec::json::Document::parse(text));
+  for (const auto [id, value] : TRY(document.root().object())) {
+    secrets[TRY(id.string())] = TRY(codec::from_base64(TRY(value.string())));
+  }
+  return secrets;
+}
+// In no words but our own: an error's could have some of it.
+Result<Secrets> secrets_of(const Call& call) {
+  const std::string* header = http::find_header(call.http.request().headers, secrets_header);
+  if (header == nullptr) return Secrets();
+  auto secrets = read_secrets(*header);
+  if (!secrets) return fail(Kind::Invalid, "X-Nacelle-Build-Secrets: cannot be read");
+  return secrets;
 }
 
 Result<> read_limits(const Call& call, engine::HostConfig& host) {
@@ -138,12 +175,50 @@ Result<BuildRequest> read_request(const Call& call) {
     const auto found = logins->find(name.registry);
     co_return found == logins->end() ? image::Credentials() : found->second;
   };
+  const auto secrets = std::make_shared<const Secrets>(TRY(secrets_of(call)));
+  request.secret = [secrets](std::string id) -> ring::Task<std::optional<std::string>> {
+    const auto found = secrets->find(id);
+    co_return found == secrets->end() ? std::nullopt : std::optional(found->second);
+  };
+  request.is_published = call.http.query(output_query).empty();
   return request;
 }
 
 // Builds. ----------------------------------------------------------------------------------------
 
-ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, BuildLines* told) {
+// Nothing where an image is made here, as ever, or where nothing is to come of it.
+Result<std::optional<BuildOutput>> output_of(const Call& call) {
+  const std::string type(call.http.query(output_query));
+  if (type.empty()) return std::optional<BuildOutput>();
+  if (type == "cacheonly") return std::optional<BuildOutput>();
+  std::vector<BuildOutput> outputs{{.type = type, .attributes = {}}};
+  if (outputs.front().is_stored()) return fail(Kind::Invalid, cat(output_query, "=", type));
+  TRY(check_outputs(outputs));
+  return std::optional(std::move(outputs.front()));
+}
+
+ring::Task<> tell_archive(ring::Loop* loop, ProgressLines* lines, const Fd* archive,
+                          std::function<Result<>()> whole) {
+  std::string piece(archive_piece_bytes, '\0');
+  for (;;) {
+    co_await ring::readable(*loop, *archive);
+    const size_t got = co_await ring::read_some(*loop, *archive, piece);
+    if (got == 0) break;
+    lines->add(archive_line(std::string_view(piece).substr(0, got)));
+    co_await lines->room();
+  }
+  co_await whole();
+  lines->add(archive_line({}));
+}
+
+struct Handing {
+  BuildLines* told;
+  ProgressLines* lines;
+  std::optional<BuildOutput> output;
+};
+
+ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context, Handing* handing) {
+  BuildLines* const told = handing->told;
   const std::vector<oci::Reference> names = request.names;
   auto built =
       co_await as_result(engine::build_image(call->engine, std::move(request), context, *told));
@@ -151,6 +226,14 @@ ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
   const engine::BuiltImage image = co_await std::move(built);
   const codec::Digest made = image.id();
   told->ended(made);
+  if (handing->output) {
+    engine::Engine& engine = call->engine;
+    const auto tell = [&](const Fd& archive, std::function<Result<>()> whole) {
+      return tell_archive(&engine.loop, handing->lines, &archive, std::move(whole));
+    };
+    co_await write_output(&engine, &image, &*handing->output, names, tell);
+    co_return;
+  }
   for (const oci::Reference& name : names) {
     tell_image(*call, "tag", made.text(), name.familiar());
   }
@@ -160,10 +243,12 @@ ring::Task<> build(Call& call) {
   BuildRequest request = co_await read_request(call);
   ProgressLines lines;
   BuildLines told(lines, call.flag("q"));
+  Handing handing{&told, &lines, co_await output_of(call)};
   Pipe pipe = co_await open_pipe();
   const Fd context = std::move(pipe.read_end);
-  co_await lines.tell(call, with_body(&call, std::move(pipe.write_end),
-                                      build_and_tell(&call, std::move(request), &context, &told)));
+  co_await lines.tell(call,
+                      with_body(&call, std::move(pipe.write_end),
+                                build_and_tell(&call, std::move(request), &context, &handing)));
 }
 
 // Docker's filters here are `until` (a time before now), and others that only BuildKit knows.

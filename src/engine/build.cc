@@ -441,6 +441,7 @@ ring::Task<BuiltImage> Build::run(const Fd* context) {
   const codec::Digest id = co_await publish(last);
   listener_.text(cat("Successfully built ", short_id(id), '\n'));
   for (const oci::Reference& name : request_.names) {
+    if (!request_.is_published) break;
     listener_.text(cat("Successfully tagged ", name.familiar(), '\n'));
   }
   co_return BuiltImage{last.record, std::move(lease_), source_date_epoch_};

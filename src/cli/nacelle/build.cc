@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,8 @@
 #include "base/text.h"
 #include "build/dockerfile.h"
 #include "cli/nacelle/archive_source.h"
+#include "cli/nacelle/build_output.h"
+#include "cli/nacelle/build_values.h"
 #include "cli/nacelle/engine_verbs.h"
 #include "cli/nacelle/progress.h"
 #include "cli/nacelle/terminal.h"
@@ -35,7 +38,8 @@ constexpr const char* ignore_name = ".dockerignore";
 constexpr const char* own_dockerfile = ".nacelle.dockerfile";  // one that is not in the context
 
 struct BuildOptions {
-  std::vector<std::string> tags, arguments, labels, hosts, ulimits, cache_from;
+  std::vector<std::string> tags, arguments, labels, hosts, ulimits, cache_from, secrets;
+  std::string output = "type=image";
   std::string dockerfile, target, network, platform, progress, id_file, memory, swap, shm_size;
   std::string cgroup_parent, processors, memory_nodes;
   std::optional<int64_t> cpu_shares, cpu_period, cpu_quota;
@@ -49,6 +53,10 @@ Options options_of(BuildOptions& build) {
       .value("file", 'f', build.dockerfile, "FILE",
              "The Dockerfile; - reads it from standard input")
       .list("build-arg", 0, build.arguments, "NAME[=VALUE]", "Give an ARG its value")
+      .value("output", 'o', build.output, "DIR|-|type=TYPE,dest=PATH",
+             "Hand out what is built, and make no image: local, tar, docker, oci, cacheonly")
+      .list("secret", 0, build.secrets, "id=ID[,src=FILE|env=NAME]",
+            "For RUN --mount=type=secret; stays nowhere")
       .value("target", 0, build.target, "STAGE", "Build this stage and what it needs")
       .flag("no-cache", 0, build.no_cache, "Do each step anew")
       .flag("pull", 0, build.pull, "Ask the registry for newer base images")
@@ -227,6 +235,15 @@ Result<Context> context_of_directory(const std::string& directory, const BuildOp
 
 // The request. -----------------------------------------------------------------------------------
 
+// As buildx: a time that the environment says all builds are to be of.
+void add_source_date_epoch(BuildOptions& build) {
+  constexpr const char* name = "SOURCE_DATE_EPOCH";
+  const bool is_given = std::ranges::any_of(build.arguments, [&](std::string_view each) {
+    return each.substr(0, each.find('=')) == name;
+  });
+  if (!is_given && ::getenv(name) != nullptr) build.arguments.emplace_back(name);
+}
+
 Datum pairs(const std::vector<std::string>& list, bool from_environment) {
   Datum object = Datum::object();
   for (const std::string& each : list) {
@@ -305,6 +322,16 @@ std::string registry_config(const std::string& dockerfile) {
   return text;
 }
 
+// The value of X-Nacelle-Build-Secrets.
+Result<std::string> secrets_header(const std::vector<std::string>& asked) {
+  Datum secrets = Datum::object();
+  for (const std::string& each : asked) {
+    const BuildSecret secret = TRY(read_build_secret(each));
+    secrets.set(secret.id, codec::to_base64(secret.value));
+  }
+  return codec::to_base64(secrets.json());
+}
+
 // Showing it. ------------------------------------------------------------------------------------
 
 struct Outcome {
@@ -317,8 +344,18 @@ void print(const std::string& text, FILE* to) {
   std::fflush(to);
 }
 
+// What is handed out on standard output leaves that to it.
+FILE* shown_on(const BuildOutput& output) {
+  return output.destination().path == "-" ? stderr : stdout;
+}
+
+Result<> take_piece(const Datum& piece, BuildOutput& output) {
+  const std::string bytes = TRY(codec::from_base64(piece.text()));
+  return bytes.empty() ? output.finish() : output.take(bytes);
+}
+
 Result<bool> take_line(const Datum& line, bool quiet, ProgressDisplay& display, Outcome& outcome,
-                       std::string& kept) {
+                       std::string& kept, BuildOutput& output) {
   const Datum& detail = line["errorDetail"];
   if (!detail.is_null() || !line["error"].text().empty()) {
     outcome.error = detail["message"].text();
@@ -328,12 +365,16 @@ Result<bool> take_line(const Datum& line, bool quiet, ProgressDisplay& display, 
     return false;
   }
   if (const std::string& id = line["aux"]["ID"].text(); !id.empty()) outcome.id = id;
+  if (const Datum& piece = line["aux"]["Archive"]; !piece.is_null()) {
+    TRY(take_piece(piece, output));
+    return true;
+  }
   if (const std::string& text = line["stream"].text(); !text.empty()) {
     if (quiet) {
       kept += text;
     } else {
       display.finish();
-      print(text, stdout);
+      print(text, shown_on(output));
     }
     return true;
   }
@@ -354,10 +395,13 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
   const Options options = options_of(build);
   const Options::Parsed parsed = options.parse_or_explain(arguments, session.describe_into);
   if (parsed.exit_code) return *parsed.exit_code;
+  add_source_date_epoch(build);
   const std::string& where = parsed.operands[0];
   if (where == "-" && build.dockerfile == "-") {
     return fail(Kind::Invalid, "the context and the Dockerfile cannot both be standard input");
   }
+  BuildOutput output(TRY(parse_build_destination(build.output)));
+  TRY(output.prepare());
   if (!build.id_file.empty()) (void)::unlink(build.id_file.c_str());
   const Context context =
       TRY(where == "-" ? context_of_input(build) : context_of_directory(where, build));
@@ -367,13 +411,18 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
                        .body = {},
                        .headers = {{"X-Registry-Config", registry_config(context.text)}},
                        .body_source = context.source};
+  request.target.maybe("nacelleoutput", output.wanted());
+  if (!build.secrets.empty()) {
+    request.headers.emplace_back("X-Nacelle-Build-Secrets", TRY(secrets_header(build.secrets)));
+  }
   Outcome outcome;
   std::string kept;
   {
-    ProgressDisplay display(build.quiet ? ProgressDisplay::Style::Quiet
-                                        : ProgressDisplay::style_for_output());
+    const bool is_quiet = build.quiet || output.destination().path == "-";
+    ProgressDisplay display(is_quiet ? ProgressDisplay::Style::Quiet
+                                     : ProgressDisplay::style_for_output());
     TRY(api->each_line(request, [&](const Datum& line) {
-      return take_line(line, build.quiet, display, outcome, kept);
+      return take_line(line, build.quiet, display, outcome, kept, output);
     }));
   }
   if (!outcome.error.empty()) {
@@ -381,8 +430,11 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
     std::fprintf(stderr, "nacelle: %s\n", outcome.error.c_str());
     return outcome.exit_code;
   }
+  if (output.is_awaited() && !output.is_whole()) {
+    return fail(Kind::Unavailable, "the engine has handed out only a part of what was built");
+  }
   if (build.quiet) {
-    print(kept, stdout);
+    print(kept, shown_on(output));
     outcome.id = kept.substr(0, kept.find('\n'));
   }
   if (!build.id_file.empty()) TRY(write_id(build.id_file, outcome.id));

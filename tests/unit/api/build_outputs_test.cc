@@ -8,11 +8,12 @@ namespace {
 
 TEST(BuildOutputs, those_that_can_be_made_are_taken) {
   EXPECT_TRUE(check_outputs({}));
-  EXPECT_TRUE(check_outputs({{"moby", {{"name", "a,b"}, {"push", "true"}}},
-                             {"local", {{"platform-split", "false"}}},
-                             {"tar", {}},
-                             {"docker", {{"name", "a"}, {"compression", "gzip"}, {"tar", "true"}}},
-                             {"oci", {{"oci-mediatypes", "true"}, {"rewrite-timestamp", "true"}}}}));
+  EXPECT_TRUE(
+      check_outputs({{"moby", {{"name", "a,b"}, {"push", "true"}}},
+                     {"local", {{"platform-split", "false"}}},
+                     {"tar", {}},
+                     {"docker", {{"name", "a"}, {"compression", "gzip"}, {"tar", "true"}}},
+                     {"oci", {{"oci-mediatypes", "true"}, {"rewrite-timestamp", "true"}}}}));
 }
 
 TEST(BuildOutputs, what_would_change_one_and_is_not_understood_is_refused_by_name) {
