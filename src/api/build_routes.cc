@@ -243,7 +243,8 @@ ring::Task<> build(Call& call) {
   BuildRequest request = co_await read_request(call);
   ProgressLines lines;
   BuildLines told(lines, call.flag("q"));
-  Handing handing{&told, &lines, co_await output_of(call)};
+  std::optional<BuildOutput> output = co_await output_of(call);
+  Handing handing{.told = &told, .lines = &lines, .output = std::move(output)};
   Pipe pipe = co_await open_pipe();
   const Fd context = std::move(pipe.read_end);
   co_await lines.tell(call,

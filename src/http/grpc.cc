@@ -398,8 +398,11 @@ ring::Task<std::optional<std::string>> State::receive(SharedStream stream) {
 ring::Task<> State::send(SharedStream stream, std::string message) {
   if (end == End::Server) begin_answer(*stream);
   while (!stream->closed && stream->unsent() > unsent_bytes_max) co_await stream->changed.wait();
-  if (stream->closed)
+  if (stream->closed) {
+    // Who serves a call may end it before it has heard everything, and say why.
+    if (end == End::Client) co_await status_of(*stream);
     co_await fail(Kind::Unavailable, cat(stream->path, ": the other end has gone"));
+  }
   stream->out += with_prefix(message);
   resume(*stream);
 }

@@ -110,8 +110,8 @@ Result<BuildSecret> read_build_secret(const std::string& text) {
   }
   const auto doing = [&] { return cat("--secret id=", secret.id); };
   if (!file.empty()) {
-    secret.value =
-        TRY(sys::read_file_at(sys::working_directory, file.c_str(), secret_bytes_max).context(doing));
+    secret.value = TRY(
+        sys::read_file_at(sys::working_directory, file.c_str(), secret_bytes_max).context(doing));
     return secret;
   }
   const char* const value = ::getenv(variable.c_str());

@@ -36,9 +36,9 @@ TEST(BuildValues, destinations_are_read) {
 }
 
 TEST(BuildValues, destinations_that_mean_nothing_are_refused) {
-  for (const char* text : {"", "type=", "type=floppy,dest=x", "type=local", "type=local,dest=-",
-                           "type=image,dest=x", "dest=x", "type=tar,dest=x,dest=y",
-                           "type=tar,dest=x,speed=9", "type=tar,dest"}) {
+  for (const char* text :
+       {"", "type=", "type=floppy,dest=x", "type=local", "type=local,dest=-", "type=image,dest=x",
+        "dest=x", "type=tar,dest=x,dest=y", "type=tar,dest=x,speed=9", "type=tar,dest"}) {
     EXPECT_FALSE(parse_build_destination(text)) << text;
   }
 }
@@ -47,7 +47,8 @@ TEST(BuildValues, secrets_come_from_variables) {
   ASSERT_EQ(::setenv("NACELLE_TEST_SECRET", "of a variable", 1), 0);
   for (const char* text :
        {"id=NACELLE_TEST_SECRET", "id=NACELLE_TEST_SECRET,env=NACELLE_TEST_SECRET",
-        "id=NACELLE_TEST_SECRET,type=env", "type=env,id=NACELLE_TEST_SECRET,src=NACELLE_TEST_SECRET"}) {
+        "id=NACELLE_TEST_SECRET,type=env",
+        "type=env,id=NACELLE_TEST_SECRET,src=NACELLE_TEST_SECRET"}) {
     const auto secret = read_build_secret(text);
     ASSERT_TRUE(secret) << text << ": " << secret.error().message();
     EXPECT_EQ(secret->id, "NACELLE_TEST_SECRET");
