@@ -128,9 +128,6 @@ Result<> refuse_unsupported(const Call& call) {
     return fail(Kind::Invalid,
                 "version=2: builds of BuildKit's are taken at /grpc, which buildx and compose use");
   }
-  if (call.flag("squash")) {
-    return fail(Kind::Invalid, "squash is not supported by this engine");
-  }
   const std::string_view remote = call.http.query("remote");
   if (!remote.empty() && remote != "client-session") {
     return fail(Kind::Invalid,
@@ -161,6 +158,7 @@ Result<BuildRequest> read_request(const Call& call) {
   }
   request.no_cache = call.flag("nocache");
   request.pull = call.flag("pull");
+  request.squashed = call.flag("squash");
   request.keep_containers = !call.flag("rm", true) && !call.flag("forcerm");
   request.target = call.http.query("target");
   request.arguments = TRY(pairs_of(call, "buildargs"));

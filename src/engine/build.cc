@@ -284,6 +284,7 @@ ring::Task<> Build::run_stage(BuildStage& stage) {
   const build::Stage& written = dockerfile_.stages[plan.stage];
   announce(stage, nullptr, written.source.text);
   co_await begin_stage(stage);
+  stage.base = stage.record;
   show(stage);
   co_await run_triggers(stage);
   for (size_t at = 0; at < written.instructions.size(); ++at) {
@@ -437,7 +438,8 @@ ring::Task<BuiltImage> Build::run(const Fd* context) {
   if (!unused.empty()) {
     listener_.text(cat("[Warning] One or more build-args [", unused, "] were not consumed\n"));
   }
-  const BuildStage& last = stages_.at(plan_.stages.back().stage);
+  BuildStage& last = stages_.at(plan_.stages.back().stage);
+  if (request_.squashed) co_await squash(last);
   const codec::Digest id = co_await publish(last);
   listener_.text(cat("Successfully built ", short_id(id), '\n'));
   for (const oci::Reference& name : request_.names) {

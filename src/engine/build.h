@@ -49,6 +49,7 @@ struct BuildRequest {
   std::function<ring::Task<>(Fd)> send_context;
   // A secret by its id; nothing: there is none. Unset: nobody gives any.
   std::function<ring::Task<std::optional<std::string>>(std::string)> secret;
+  bool squashed = false;     // what is added to the last stage's base is one layer
   bool is_published = true;  // else nothing stays of it but what the cache knows
 };
 

@@ -33,6 +33,7 @@ namespace nacelle::engine {
 struct BuildStage {
   const build::PlannedStage* plan = nullptr;
   image::ImageRecord record;        // its layers and configuration, on disk but for the documents
+  image::ImageRecord base;          // what it began with
   std::optional<std::string> name;  // of the image it is, as long as nothing was added
   bool has_command = false;
   std::unique_ptr<StageArguments> arguments;
@@ -173,6 +174,12 @@ class Build {
   ring::Task<> copy(const Scratch& scratch, image::CopyFilesRequest request, const Fd& source,
                     std::string_view keyword);
   ring::Task<std::pair<uint32_t, uint32_t>> owner_of(const BuildStage& stage, std::string text);
+
+  // When what is made now says it was.
+  std::string created_text() const;
+
+  // build_squash.cc
+  ring::Task<> squash(BuildStage& stage);
 
   // build_mounts.cc
   struct RunMount {

@@ -67,6 +67,11 @@ ring::Task<bool> Build::take_cached(BuildStage& stage, const Step& step) {
   co_return true;
 }
 
+std::string Build::created_text() const {
+  return source_date_epoch_ ? moment_text_seconds(*source_date_epoch_ * ns_per_s)
+                            : moment_text(now_ns());
+}
+
 ring::Task<> Build::finish(BuildStage& stage, Step step,
                            std::optional<image::Images::NewLayer> layer) {
   oci::ImageConfig config = stage.record.config;
@@ -74,8 +79,7 @@ ring::Task<> Build::finish(BuildStage& stage, Step step,
   const uint64_t bytes = layer ? layer->blob.size : 0;
   config.run = std::move(step.config.run);
   config.author = std::move(step.config.author);
-  config.created = source_date_epoch_ ? moment_text_seconds(*source_date_epoch_ * ns_per_s)
-                                      : moment_text(now_ns());
+  config.created = created_text();
   config.history.push_back({.created = config.created,
                             .created_by = step.history,
                             .author = config.author,

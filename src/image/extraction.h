@@ -43,6 +43,8 @@ class Extraction {
   Result<> clear_way(const Fd& directory, const char* name, const codec::tar::Entry& entry,
                      const std::string& path, Existing existing);
   Result<> remove(const Fd& directory, const char* name, int depth);
+  Result<> remove_all(const Fd& directory, int depth);
+  Result<> take_away(const Fd& directory, std::string_view whiteout);
   Result<> make(const Fd& directory, const char* name, const codec::tar::Entry& entry,
                 const std::string& path);
   Result<> make_directory(const Fd& directory, const char* name, const codec::tar::Entry& entry,

@@ -33,6 +33,7 @@ using codec::tar::Type;
 
 constexpr uint64_t entries_max = 10'000'000;
 constexpr size_t directory_times_max = 250'000;
+constexpr std::string_view whiteout_prefix = ".wh.", opaque_name = ".wh..wh..opq";
 constexpr int removal_depth_max = 200;  // each level holds two descriptors
 
 // Where no files are kept: a way there is somebody's link.
@@ -168,17 +169,31 @@ Result<> Extraction::remove(const Fd& directory, const char* name, int depth) {
   const int opened =
       ::openat(directory.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (opened < 0) return failed("unlink", name);
-  const Fd inside(opened);
-  const std::unique_ptr<DIR, decltype([](DIR* stream) { ::closedir(stream); })> stream(
-      ::fdopendir(TRY(sys::open_at(inside.get(), ".", O_RDONLY | O_DIRECTORY)).release()));
-  if (!stream) return failed("reading", name);
-  while (const dirent* each = ::readdir(stream.get())) {
-    const std::string_view found = each->d_name;
-    if (found != "." && found != "..") TRY(remove(inside, each->d_name, depth + 1));
-  }
+  TRY(remove_all(Fd(opened), depth + 1));
   if (::unlinkat(directory.get(), name, AT_REMOVEDIR) < 0 && errno != ENOENT)
     return failed("rmdir", name);
   return {};
+}
+
+Result<> Extraction::remove_all(const Fd& directory, int depth) {
+  const std::unique_ptr<DIR, decltype([](DIR* stream) { ::closedir(stream); })> stream(
+      ::fdopendir(TRY(sys::open_at(directory.get(), ".", O_RDONLY | O_DIRECTORY)).release()));
+  if (!stream) return failed("reading", path_);
+  while (const dirent* each = ::readdir(stream.get())) {
+    const std::string_view found = each->d_name;
+    if (found != "." && found != "..") TRY(remove(directory, each->d_name, depth));
+  }
+  return {};
+}
+
+// What a layer says of those below it: that one name is gone, or all of the directory's.
+Result<> Extraction::take_away(const Fd& directory, std::string_view whiteout) {
+  if (whiteout == opaque_name) return remove_all(directory, 0);
+  const std::string name(whiteout.substr(whiteout_prefix.size()));
+  if (name.empty() || name == "." || name == "..") {
+    return fail(Kind::Invalid, cat("'", shown_name(path_), "' takes nothing away"));
+  }
+  return remove(directory, name.c_str(), 0);
 }
 
 Result<> Extraction::begin(const Entry& entry) {
@@ -187,11 +202,18 @@ Result<> Extraction::begin(const Entry& entry) {
     return fail(Kind::Exhausted, cat("more than ", entries_max, " entries"));
   path_ = TRY(clean_name(entry.name));
   if (path_.empty()) {
-    if (entry.type == Type::Directory) return {};  // the place itself stays as it is
+    if (entry.type == Type::Directory) {
+      // The place itself stays as it is, unless it is one that the layer speaks of.
+      if (!request_.is_layer) return {};
+      return set_all(TRY(sys::open_at(place_.get(), ".", O_RDONLY | O_DIRECTORY)), entry, path_);
+    }
     return fail(Kind::Invalid, "an entry without a name");
   }
   const Fd& directory = *TRY(parent(path_));
   const char* name = last_of(path_);
+  if (request_.is_layer && std::string_view(name).starts_with(whiteout_prefix)) {
+    return take_away(directory, name);
+  }
   const Existing existing = TRY(look(directory, name));
   TRY(clear_way(directory, name, entry, path_, existing));
   if (entry.type == Type::Directory) {

@@ -231,9 +231,10 @@ struct WritePathRequest {
   bool keep_kinds = false;  // a directory replaces nothing but a directory, and the reverse
   bool has_owner = false;   // everything gets this owner, whatever the archive says
   uint32_t uid = 0, gid = 0;
+  bool is_layer = false;  // of an image: what it says is gone goes, and the place is an entry, too
   template <class Visit>
   void fields(Visit& visit) {
-    visit(path, keep_kinds, has_owner, uid, gid);
+    visit(path, keep_kinds, has_owner, uid, gid, is_layer);
   }
   struct Reply {
     uint64_t entries = 0, bytes = 0;

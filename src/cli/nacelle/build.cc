@@ -44,7 +44,7 @@ struct BuildOptions {
   std::string cgroup_parent, processors, memory_nodes;
   std::optional<int64_t> cpu_shares, cpu_period, cpu_quota;
   bool no_cache = false, pull = false, quiet = false, remove = true, force_remove = false,
-       trust = false, compress = false;
+       trust = false, compress = false, squash = false;
 };
 
 Options options_of(BuildOptions& build) {
@@ -78,6 +78,7 @@ Options options_of(BuildOptions& build) {
       .value("cgroup-parent", 0, build.cgroup_parent, "PATH", "For RUN: the group they are in")
       .flag("rm", 0, build.remove, "Remove containers of steps that are done (so by default)")
       .flag("force-rm", 0, build.force_remove, "Accepted: of what failed, nothing is kept")
+      .flag("squash", 0, build.squash, "Make what is added to the base image one layer")
       .flag("disable-content-trust", 0, build.trust, "Accepted for Docker's sake")
       .flag("compress", 0, build.compress, "Accepted: the engine is on this machine")
       .list("cache-from", 0, build.cache_from, "IMAGE", "Accepted: the engine has its own cache")
@@ -287,6 +288,7 @@ Result<Target> target_of(const BuildOptions& build, const std::string& dockerfil
   target.flag("q", build.quiet).flag("nocache", build.no_cache).flag("forcerm", build.force_remove);
   target.with("rm", build.remove ? "1" : "0");
   if (build.pull) target.with("pull", "1");
+  target.flag("squash", build.squash);
   target.maybe("target", build.target).maybe("platform", build.platform);
   target.maybe("networkmode", build.network).maybe("cgroupparent", build.cgroup_parent);
   target.maybe("cpusetcpus", build.processors).maybe("cpusetmems", build.memory_nodes);
