@@ -295,12 +295,14 @@ ring::Task<> Build::run_stage(BuildStage& stage) {
     co_await run_instruction(stage, instruction, origins);
     show(stage);
   }
-  if (&plan == &plan_.stages.back() && !request_.labels.empty()) {
+  const bool is_target = &plan == &plan_.stages.back();
+  if (is_target && !request_.labels.empty()) {
     build::Instruction label = label_instruction(request_.labels);
     announce(stage, nullptr, label.source.text);
     co_await change_config(stage, label);
     show(stage);
   }
+  if (is_target && request_.squashed) co_await squash(stage);
   if (stage.name || !stage.record.config.history.empty()) {
     stage.listener->built(stage.record.id());
   }
@@ -438,8 +440,7 @@ ring::Task<BuiltImage> Build::run(const Fd* context) {
   if (!unused.empty()) {
     listener_.text(cat("[Warning] One or more build-args [", unused, "] were not consumed\n"));
   }
-  BuildStage& last = stages_.at(plan_.stages.back().stage);
-  if (request_.squashed) co_await squash(last);
+  const BuildStage& last = stages_.at(plan_.stages.back().stage);
   const codec::Digest id = co_await publish(last);
   listener_.text(cat("Successfully built ", short_id(id), '\n'));
   for (const oci::Reference& name : request_.names) {

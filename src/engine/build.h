@@ -2,8 +2,8 @@
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
 // done by a worker; stages that do not need each other are built side by side, and one that nothing
-// asks for is not built. Refuses, by name: agents (ssh) that are required, secrets that nobody gives,
-// and ADD from a git repository.
+// asks for is not built. Refuses, by name: agents (ssh) that are required, secrets that nobody
+// gives, and ADD from a git repository.
 #pragma once
 
 #include <cstdint>

@@ -56,7 +56,6 @@ ring::Task<> Build::squash(BuildStage& stage) {
   stage.name.reset();
   co_await lease_.protect(engine_.loop, oci::chain_ids(stage.record.config.diff_ids));
   co_await engine_.images->unpack(stage.record);
-  listener_.built(stage.record.id());
 }
 
 }  // namespace nacelle::engine
