@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <set>
-#include <thread>
 #include <utility>
 #include <variant>
 
@@ -358,7 +357,7 @@ void Build::add_stages() {
 // Each begins when all that it needs is done, and no more run than there are processors: most of
 // what a step does is work.
 ring::Task<> Build::run_in_turn(BuildStage& stage) {
-  const size_t running_max = std::max(std::thread::hardware_concurrency(), 2u);
+  const auto running_max = static_cast<size_t>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 2L));
   for (const size_t needed : stage.plan->needs) co_await await_done(stages_.at(needed));
   while (running_ >= running_max) co_await changed_.wait();
   ++running_;
