@@ -36,8 +36,8 @@ std::unexpected<Error> failed(std::string_view attempt, std::string_view path) {
   return fail_errno(errno, cat(attempt, " '", shown_name(path), "'"));
 }
 
-// The directory, and those above it that are missing.
-Result<> ensure_directories(const Fd& root, std::string_view path, uint32_t uid, uint32_t gid) {
+// The directory, made with those above it that are missing.
+Result<Fd> ensure_directory(const Fd& root, std::string_view path, uint32_t uid, uint32_t gid) {
   Fd at = TRY(open_directory(root, ""));
   std::string_view rest = path;
   while (!rest.empty()) {
@@ -56,7 +56,7 @@ Result<> ensure_directories(const Fd& root, std::string_view path, uint32_t uid,
     }
     at = TRY(std::move(next));
   }
-  return {};
+  return at;
 }
 
 bool is_directory(const Fd& root, const std::string& path) {
@@ -229,8 +229,7 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
         request.unpacks && S_ISREG(found.status.st_mode) && TRY(is_archive(found.file, each.path));
     Target target = target_of(request, root, last_component(each.path));
     if (directory || unpacks) target = {absolute_path(request.destination), ""};
-    TRY(ensure_directories(root, target.directory, request.uid, request.gid));
-    Fd place = TRY(open_directory(root, target.directory));
+    Fd place = TRY(ensure_directory(root, target.directory, request.uid, request.gid));
     if (unpacks) {
       TRY(copier.unpack(found.file, std::move(place)));
       continue;
@@ -240,15 +239,15 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
   }
   for (const CopyFilesRequest::Text& text : request.texts) {
     const Target target = target_of(request, root, last_component(text.name));
-    TRY(ensure_directories(root, target.directory, request.uid, request.gid));
-    TRY(copier.write(text.content, target.name, TRY(open_directory(root, target.directory))));
+    Fd place = TRY(ensure_directory(root, target.directory, request.uid, request.gid));
+    TRY(copier.write(text.content, target.name, std::move(place)));
   }
   return copier.totals();
 }
 
 Result<MakeDirectoryRequest::Reply> make_directory(const MakeDirectoryRequest& request,
                                                    const Fd& root) {
-  TRY(ensure_directories(root, absolute_path(request.path), 0, 0));
+  TRY(ensure_directory(root, absolute_path(request.path), 0, 0));
   return MakeDirectoryRequest::Reply{};
 }
 
