@@ -124,7 +124,7 @@ struct PrunedCache {
 };
 ring::Task<PrunedCache> prune_build_cache(Engine& engine, std::optional<int64_t> unused_for_s);
 
-// Containers of builds that ended with an engine.
+// What builds that ended with an engine have left: containers, secrets, directories.
 ring::Task<> remove_left_steps(Engine* engine);
 
 }  // namespace nacelle::engine

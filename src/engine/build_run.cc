@@ -248,6 +248,7 @@ ring::Task<> remove_left_steps(Engine* engine) {
     left.push_back(each->id);
   }
   for (std::string& id : left) co_await remove_quietly(engine, std::move(id));
+  co_await engine->images->collect_half_done();
 }
 
 }  // namespace nacelle::engine

@@ -225,24 +225,29 @@ class Sweep {
     return {};
   }
 
-  // What the dead have left: it needs no marks.
+  // What the dead have left.
   Result<> abandoned() {
+    TRY(half_done());
+    for (const std::string& name : TRY(list_directory(store_.ingest_directory()))) {
+      if (!is_half_done(name)) TRY(take_old_ingest(name));
+    }
+    containers_ = TRY(open_containers(store_));
+    if (!containers_) return {};
+    for (const std::string& name : TRY(list_directory(containers_))) {
+      if (name.starts_with(trash_prefix)) TRY(take_abandoned(containers_, name, containers_trash_));
+    }
+    return {};
+  }
+
+  // What nobody comes back to: it needs no marks.
+  Result<> half_done() {
     for (const std::string& name : TRY(list_directory(store_.layers_directory()))) {
       if (name.starts_with(".partial-") || name.starts_with(trash_prefix)) {
         TRY(take_abandoned(store_.layers_directory(), name, layers_trash_));
       }
     }
     for (const std::string& name : TRY(list_directory(store_.ingest_directory()))) {
-      if (name.starts_with("work-") || name.starts_with(trash_prefix)) {
-        TRY(take_abandoned(store_.ingest_directory(), name, ingest_trash_));
-      } else {
-        TRY(take_old_ingest(name));
-      }
-    }
-    containers_ = TRY(open_containers(store_));
-    if (!containers_) return {};
-    for (const std::string& name : TRY(list_directory(containers_))) {
-      if (name.starts_with(trash_prefix)) TRY(take_abandoned(containers_, name, containers_trash_));
+      if (is_half_done(name)) TRY(take_abandoned(store_.ingest_directory(), name, ingest_trash_));
     }
     return {};
   }
@@ -269,6 +274,10 @@ class Sweep {
   }
 
  private:
+  static bool is_half_done(std::string_view ingest) {
+    return ingest.starts_with("work-") || ingest.starts_with(trash_prefix);
+  }
+
   Result<> take_abandoned(const Fd& directory, const std::string& name, Trash& trash) {
     Fd held;
     if (!TRY(is_abandoned(directory, name, held))) return {};
@@ -372,6 +381,16 @@ ring::Task<Collected> collect(ring::Loop& loop, const Store& store, CollectOptio
     fault_point("gc.deleted");
     co_return std::move(sweep.collected);
   }
+}
+
+ring::Task<> collect_half_done(ring::Loop& loop, const Store& store) {
+  StoreLock held = co_await store.lock(loop, Store::LockKind::Exclusive);
+  const std::map<Digest, std::vector<oci::Descriptor>> no_indexes;
+  const Marks no_marks(store, no_indexes);
+  Sweep sweep(store, no_marks, false);
+  co_await sweep.half_done();
+  held = StoreLock();
+  co_await sweep.finish(loop);
 }
 
 }  // namespace nacelle::image

@@ -44,6 +44,8 @@ struct Collected {
 };
 
 ring::Task<Collected> collect(ring::Loop& loop, const Store& store, CollectOptions options = {});
+// Only what those who have died were about to make or delete: workspaces, layers half unpacked.
+ring::Task<> collect_half_done(ring::Loop& loop, const Store& store);
 
 // Whether the store is what it says. Hashes every blob and adds up every layer; with `repair`, what
 // is damaged is removed, so that a pull fetches it again.

@@ -306,6 +306,9 @@ ring::Task<Removed> Images::remove(std::string name, bool force) {
 }
 
 ring::Task<Removed> Images::collect_garbage() { return state_->collect_garbage(); }
+ring::Task<> Images::collect_half_done() {
+  return image::collect_half_done(state_->loop, state_->store);
+}
 
 ring::Task<Removed> Images::prune(bool all) {
   State& state = *state_;

@@ -160,6 +160,8 @@ class Images {
   ring::Task<Removed> prune(bool all);
   // The last part of that alone.
   ring::Task<Removed> collect_garbage();
+  // What processes that were killed had half done (image/gc.h).
+  ring::Task<> collect_half_done();
 
   // A detached overlay mount of the image's layers; writable when `upper` and `work` are given,
   // which are empty directories beside each other. Unpacks again what is missing.
