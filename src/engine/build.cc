@@ -102,8 +102,15 @@ Build::Build(Engine& engine, BuildRequest request, BuildListener& listener, imag
       lease_(std::move(lease)),
       workspace_(std::move(workspace)) {}
 
+namespace {
+
+ring::Task<> stop_worker(image::Worker worker) { co_await worker.stop(); }
+
+}  // namespace
+
 Build::~Build() {
   stages_.clear();
+  if (context_reader_) engine_.background->start(stop_worker(std::move(*context_reader_)));
   context_ = Fd();
   fetched_ = Fd();
   engine_.background->start(image::Workspace::remove(engine_.loop, std::move(workspace_)));

@@ -136,6 +136,7 @@ class Build {
   };
   ring::Task<Scratch> make_scratch(const BuildStage& stage);
   ring::Task<> make_workdir(BuildStage& stage, const build::Instruction& instruction);
+  ring::Task<Fd> open_context() const;
   ring::Task<Fd> open_source(const BuildStage& stage, const Origin* from);
 
   // build_transfer.cc
@@ -161,7 +162,11 @@ class Build {
   static Result<Transfer> transfer_of(const build::Add& add);
   ring::Task<> run_transfer(BuildStage& stage, Transfer transfer);
   using FoundSources = image::FindSourcesRequest::Reply;
-  ring::Task<FoundSources> find_sources(const Transfer& transfer, const Fd& root);
+  // `root` is what open_source() gave of `from`.
+  ring::Task<FoundSources> find_sources(const Origin* from, const Fd& root,
+                                        image::FindSourcesRequest request);
+  ring::Task<FoundSources> find_in_context(image::FindSourcesRequest request);
+  ring::Task<FoundSources> find_paths(const Transfer& transfer, const Fd& root);
   ring::Task<> fetch(Fetched& file, const codec::Digest& checksum);
   // What a transfer brings.
   struct Brought {
@@ -219,6 +224,9 @@ class Build {
   image::Workspace workspace_;
   Fd context_;
   bool has_context_ = false, fetches_context_ = false;
+  // Has looked through the context before and is asked again: to start one takes longer than most
+  // answers do.
+  std::optional<image::Worker> context_reader_;
   Fd fetched_;  // a directory of directories, each of which has one file of a URL's
   build::Dockerfile dockerfile_;
   build::StagePlan plan_;

@@ -140,12 +140,16 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   co_await finish(stage, std::move(step), std::move(layer));
 }
 
+ring::Task<Fd> Build::open_context() const {
+  Fd mount = co_await sys::clone_mount(context_);
+  co_await sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY);
+  co_return mount;
+}
+
 ring::Task<Fd> Build::open_source(const BuildStage& stage, const Origin* from) {
   if (from == nullptr) {
     co_await need_context();
-    Fd mount = co_await sys::clone_mount(context_);
-    co_await sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY);
-    co_return mount;
+    co_return co_await open_context();
   }
   image::ImageRecord record;
   if (from->stage) {

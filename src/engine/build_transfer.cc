@@ -104,12 +104,34 @@ Result<Build::Transfer> Build::transfer_of(const build::Add& add) {
   return transfer;
 }
 
-ring::Task<Build::FoundSources> Build::find_sources(const Transfer& transfer, const Fd& root) {
+ring::Task<Build::FoundSources> Build::find_in_context(image::FindSourcesRequest request) {
+  // Taken while it works: a stage beside this one starts another.
+  std::optional<image::Worker> reader = std::exchange(context_reader_, std::nullopt);
+  if (!reader) {
+    const Fd root = co_await open_context();
+    image::WorkerOptions options;
+    options.kind = image::WorkerKind::Files;
+    options.root = &root;
+    options.read_only_root = true;
+    reader = co_await image::Worker::start(engine_.loop, options);
+  }
+  // Whoever fails is not asked again.
+  FoundSources found = co_await reader->call(std::move(request));
+  context_reader_ = std::move(reader);
+  co_return found;
+}
+
+ring::Task<Build::FoundSources> Build::find_sources(const Origin* from, const Fd& root,
+                                                    image::FindSourcesRequest request) {
+  if (from == nullptr) return find_in_context(std::move(request));
+  return ask_files(engine_.loop, root, FilesRoot::ReadOnly, std::move(request), nullptr);
+}
+
+ring::Task<Build::FoundSources> Build::find_paths(const Transfer& transfer, const Fd& root) {
   if (transfer.paths.empty()) co_return FoundSources();
   image::FindSourcesRequest request{
       .patterns = transfer.paths, .exclude = transfer.what->exclude, .parents = transfer.parents};
-  auto found = co_await ring::as_result(
-      ask_files(engine_.loop, root, FilesRoot::ReadOnly, std::move(request), nullptr));
+  auto found = co_await ring::as_result(find_sources(transfer.from, root, std::move(request)));
   if (!found && found.error().kind() != Kind::Cancelled) {
     co_await fail(found.error().kind(),
                   cat(transfer.keyword, " failed: ", found.error().message()));
@@ -153,7 +175,7 @@ ring::Task<> Build::fetch(Fetched& file, const codec::Digest& checksum) {
 
 ring::Task<Build::Brought> Build::find_brought(const Transfer& transfer, const Fd& root) {
   Brought brought;
-  brought.found = co_await find_sources(transfer, root);
+  brought.found = co_await find_paths(transfer, root);
   for (const std::string& url : transfer.urls) {
     Fetched& file = brought.fetched.emplace_back();
     file.url = url;
