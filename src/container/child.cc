@@ -81,7 +81,7 @@ void drop_foreign_descriptors(Brief& brief) {
     keep[count++] = fd;
   };
   for (const int fd : {brief.handshake, brief.stub, brief.console_socket, brief.wait, brief.report,
-                       brief.init, brief.init_root, brief.root_mount}) {
+                       brief.init, brief.init_root, brief.root_mount, brief.bare_mounts}) {
     add(fd);
   }
   for (const int fd : brief.stdio) add(fd);
@@ -92,7 +92,7 @@ void drop_foreign_descriptors(Brief& brief) {
   }
   uint32_t trees = 0;
   for (const MountStep& step : brief.plan.items(header.mounts)) {
-    if (step.idmap != no_idmap) add(brief.idmap_trees[trees++]);
+    if (binds(step.kind)) add(brief.trees[trees++]);
   }
   close_all_but(keep, count);
 }
@@ -202,8 +202,8 @@ void enter_namespaces(Brief& brief) {
   if ((header.flags & plan_user_namespace) != 0) become_root_of_user_namespace(brief);
   // Made here and not by clone3, which would keep the parent waiting; and a cgroup namespace is
   // rooted where its maker is: only by now is that the container's cgroup.
-  constexpr uint64_t made_here =
-      CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  uint64_t made_here = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  if (brief.bare_mounts < 0) made_here |= CLONE_NEWNS;
   if ((new_namespaces & made_here) != 0) {
     need(brief, call(SYS_unshare, new_namespaces & made_here), "making namespaces", nullptr,
          "unshare");

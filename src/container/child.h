@@ -68,8 +68,12 @@ struct Brief {
   uint64_t new_namespaces = 0;  // CLONE_NEW*: the plan's but for those the caller has joined
   int root_mount = -1;          // a detached mount to be the root, instead of what is at root.path
   bool resets_files_limit = false;
-  uint64_t files_limit[2] = {};      // soft, hard; before the plan's own limits
-  const int* idmap_trees = nullptr;  // one per MountStep with an idmap, in order
+  uint64_t files_limit[2] = {};  // soft, hard; before the plan's own limits
+  // What to bind, detached, one per MountStep that binds, in order; -1: to be opened by its source.
+  int* trees = nullptr;
+  // A namespace to be left for before anything is mounted (bare_mounts.h); -1: the caller's own is
+  // copied, and left by the pivot.
+  int bare_mounts = -1;
 
   // For a process in a running container: its init, and what of it to join.
   int init = -1;

@@ -1,10 +1,16 @@
-// The root of a container: mounts, masks, sysctls and the pivot. All paths that an image or a
+// The root of a container: mounts, masks, sysctls and the way in. All paths that an image or a
 // volume can influence are resolved inside the root and used as descriptors (sys/resolve.h); the
 // host's /proc and /dev/null are opened before the first of them is looked at.
+//
+// There are two ways in. Most often all that is to be bound is opened first, and then the host's
+// mounts are left behind at once, for a namespace with next to nothing in it (bare_mounts.h), over
+// whose root the container's is put. Where something needs the host's mounts until the end (see
+// Launch::leaves_mounts_at_once) they are copied, and left by a pivot.
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "container/bare_mounts.h"
 #include "container/child.h"
 #include "sys/call.h"
 #include "sys/kernel.h"
@@ -19,6 +25,7 @@ namespace {
 
 constexpr const char* empty_path = "";
 constexpr const char* mounting = "mounting";
+constexpr uint64_t mount_namespace = 0x00020000;  // CLONE_NEWNS
 
 bool is_on(int fd, long magic) {
   struct statfs status{};
@@ -49,8 +56,35 @@ void close_fd(long fd) { call(SYS_close, fd); }
 
 class Mounter {
  public:
-  Mounter(Brief& brief, int root) : brief_(brief), root_(root) {}
+  explicit Mounter(Brief& brief) : brief_(brief) {}
 
+  // What is to be bound, while the host's paths are there and its mounts are not yet slaves: all of
+  // it, or what is shared with the host, so that what is mounted in there goes out.
+  enum class Which : bool { All, Shared };
+  void open_sources(Which which) {
+    mount_attr attributes{};
+    attributes.propagation = brief_.plan.header().start_propagation & ~uint64_t{MS_REC};
+    uint32_t at = 0;
+    for (const MountStep& step : brief_.plan.items(brief_.plan.header().mounts)) {
+      if (!binds(step.kind)) continue;
+      int& tree = brief_.trees[at++];
+      step_ = &step;
+      if (tree >= 0 || (which == Which::Shared && !is_shared())) continue;
+      destination_ = text(step.destination);
+      tree = open_source();
+      if (is_shared()) continue;
+      check(call(SYS_mount_setattr, tree, empty_path, AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
+                 sizeof attributes),
+            "mount_setattr", "propagation");
+    }
+  }
+
+  void mount_everything(int root) {
+    root_ = root;
+    for (const MountStep& step : brief_.plan.items(brief_.plan.header().mounts)) run(step);
+  }
+
+ private:
   void run(const MountStep& step) {
     step_ = &step;
     destination_ = text(step.destination);
@@ -58,12 +92,11 @@ class Mounter {
       case MountKind::New: mount_new(); break;
       case MountKind::Bind:
       case MountKind::BindTree:
-      case MountKind::CgroupTree: mount_bind(); break;
+      case MountKind::CgroupTree: attach_tree(take_tree()); break;
       case MountKind::Remount: remount(); break;
     }
   }
 
- private:
   const char* text(Text one) const { return brief_.plan.text(one); }
 
   long check(long result, const char* call_name, const char* argument = nullptr) {
@@ -242,7 +275,7 @@ class Mounter {
     if (created == -EPERM && same_text(type, "sysfs")) {
       close_fd(context);
       close_fd(target);
-      mount_bind_of("/sys", AT_RECURSIVE);
+      attach_tree(open_tree("/sys", AT_RECURSIVE));
       return;
     }
     if (created < 0) give_up_context(context, created, nullptr);
@@ -273,24 +306,30 @@ class Mounter {
 
   // --- binds ---
 
-  int next_idmap_tree() { return brief_.idmap_trees[trees_used_++]; }
-
-  void mount_bind() {
-    if (step_->idmap != no_idmap) {
-      attach_tree(next_idmap_tree());
-      return;
+  bool is_shared() const {
+    for (const PropagationStep& step : brief_.plan.items(step_->propagation)) {
+      if (step.kind == MS_SHARED) return true;
     }
-    const bool cgroup = step_->kind == MountKind::CgroupTree;
-    mount_bind_of(cgroup ? brief_.cgroup_directory : text(step_->source),
-                  step_->kind == MountKind::Bind ? 0 : AT_RECURSIVE);
+    return false;
   }
 
-  void mount_bind_of(const char* source, int recursive) {
+  int take_tree() {
+    const int tree = brief_.trees[trees_taken_++];
+    return tree >= 0 ? tree : open_source();
+  }
+
+  int open_source() {
+    const bool cgroup = step_->kind == MountKind::CgroupTree;
+    return open_tree(cgroup ? brief_.cgroup_directory : text(step_->source),
+                     step_->kind == MountKind::Bind ? 0 : AT_RECURSIVE);
+  }
+
+  int open_tree(const char* source, int recursive) {
     const int follow = step_->nofollow_source != 0 ? AT_SYMLINK_NOFOLLOW : 0;
-    attach_tree(static_cast<int>(
+    return static_cast<int>(
         check(call(SYS_open_tree, AT_FDCWD, source,
                    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | static_cast<unsigned>(recursive | follow)),
-              "open_tree", source)));
+              "open_tree", source));
   }
 
   void attach_tree(int tree) {
@@ -323,16 +362,11 @@ class Mounter {
   }
 
   Brief& brief_;
-  int root_;
-  uint32_t trees_used_ = 0;
+  int root_ = -1;
+  uint32_t trees_taken_ = 0;
   const MountStep* step_ = nullptr;
   const char* destination_ = nullptr;
 };
-
-void mount_everything(Brief& brief, int root) {
-  Mounter mounter(brief, root);
-  for (const MountStep& step : brief.plan.items(brief.plan.header().mounts)) mounter.run(step);
-}
 
 // --- sysctls ------------------------------------------------------------------------------------
 
@@ -467,18 +501,17 @@ void make_readonly(Brief& brief, int root, const char* path) {
   close_fd(target);
 }
 
-// CVE-2025-31133: what masks is the host's own null device, opened and checked before any image
-// content is in view, and bound by descriptor.
+// CVE-2025-31133: what masks is the host's own null device, or that of the namespace that was made
+// for all containers; opened and checked before any image content is in view, bound by descriptor.
 int open_null_device(Brief& brief) {
-  const char* path = "/dev/null";
+  const char* path = brief.bare_mounts >= 0 ? bare_null_device : "/dev/null";
   const long fd = need(brief, call(SYS_openat, AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0),
                        "masking paths", nullptr, "open", path);
   struct stat status{};
   constexpr uint64_t null_device = 1 << 8 | 3;
   if (call(SYS_fstat, fd, &status) < 0 || !S_ISCHR(status.st_mode) ||
       status.st_rdev != null_device) {
-    give_up(brief, -ENODEV, "masking paths", nullptr,
-            "the host's /dev/null is not the null device");
+    give_up(brief, -ENODEV, "masking paths", nullptr, "the host's null device is another file");
   }
   return static_cast<int>(fd);
 }
@@ -521,6 +554,22 @@ int open_root_directory(Brief& brief) {
            preparing_root, path, "open"));
 }
 
+void leave_mounts(Brief& brief) {
+  constexpr const char* doing = "leaving the host's mounts";
+  need(brief, call(SYS_setns, brief.bare_mounts, mount_namespace), doing, nullptr, "setns");
+  need(brief, call(SYS_unshare, mount_namespace), doing, nullptr, "unshare");
+}
+
+// Over our "/": paths go on to be looked up below it, so that the sources of binds still are the
+// host's, and no directory has to be kept for it.
+int put_root_over_ours(Brief& brief) {
+  need(brief,
+       call(SYS_move_mount, brief.root_mount, empty_path, AT_FDCWD, static_cast<const char*>("/"),
+            MOVE_MOUNT_F_EMPTY_PATH),
+       preparing_root, nullptr, "move_mount");
+  return brief.root_mount;
+}
+
 // A mount of its own over the root directory, which pivot_root wants and which can be made
 // read-only without touching the host's.
 int mount_root(Brief& brief) {
@@ -530,15 +579,7 @@ int mount_root(Brief& brief) {
   need(brief,
        call(SYS_mount, none, static_cast<const char*>("/"), none, header.start_propagation, none),
        preparing_root, path, "mount", "propagation of /");
-  if (brief.root_mount >= 0) {
-    // Over our "/": paths go on to be looked up below it until the pivot, so that the sources of
-    // binds still are the host's, and no directory has to be kept for it.
-    need(brief,
-         call(SYS_move_mount, brief.root_mount, empty_path, AT_FDCWD, static_cast<const char*>("/"),
-              MOVE_MOUNT_F_EMPTY_PATH),
-         preparing_root, nullptr, "move_mount");
-    return brief.root_mount;
-  }
+  if (brief.root_mount >= 0) return put_root_over_ours(brief);
   const int directory = open_root_directory(brief);
   const long root =
       need(brief, clone_mount(directory, AT_RECURSIVE), preparing_root, path, "open_tree");
@@ -552,8 +593,9 @@ void enter_root(Brief& brief, int root) {
   constexpr const char* doing = "entering the root";
   const char* here = ".";
   need(brief, call(SYS_fchdir, root), doing, nullptr, "fchdir");
-  const bool new_mount_namespace = (header.new_namespaces & 0x00020000 /* CLONE_NEWNS */) != 0;
-  if (!new_mount_namespace) {
+  const bool new_mount_namespace = (header.new_namespaces & mount_namespace) != 0;
+  if (!new_mount_namespace || brief.bare_mounts >= 0) {
+    // What lies below the root is not ours to leave, or is nothing.
     need(brief, call(SYS_chroot, here), doing, nullptr, "chroot");
   } else if ((header.flags & plan_no_pivot) != 0) {
     // A root that came as a mount is there already.
@@ -612,9 +654,13 @@ void set_up_root(Brief& brief) {
   }
   call(SYS_umask,
        0);  // modes of the plan are meant as they stand; the process's own umask comes last
+  const bool bare = brief.bare_mounts >= 0;
+  Mounter mounter(brief);
+  mounter.open_sources(bare ? Mounter::Which::All : Mounter::Which::Shared);
+  if (bare) leave_mounts(brief);
   const int null_device = header.masked_paths.count > 0 ? open_null_device(brief) : -1;
-  const int root = mount_root(brief);
-  mount_everything(brief, root);
+  const int root = bare ? put_root_over_ours(brief) : mount_root(brief);
+  mounter.mount_everything(root);
   if ((header.flags & plan_make_devices) != 0) make_devices(brief, root);
   ensure_working_directory(brief, root);
   if (header.has_process != 0 && (header.process.flags & process_terminal) != 0) {

@@ -233,6 +233,22 @@ Result<> Launch::check_options() const {
   return {};
 }
 
+// Whether nothing needs the host's mounts once the sources of binds are open: no hook that is to
+// find the host's files around the root, no file system that names one, nothing that comes later.
+// In a user namespace a new procfs may be mounted only where another one is in view.
+bool Launch::leaves_mounts_at_once() const {
+  const PlanHeader& header = plan_.header();
+  if (options_.bare_mounts < 0 || options_.root_mount < 0) return false;
+  if ((new_namespaces_ & CLONE_NEWNS) == 0 || (header.flags & plan_user_namespace) != 0)
+    return false;
+  if (header.hooks.count > 0 || header.net_devices.count > 0) return false;
+  constexpr std::string_view without_source[] = {"proc",   "sysfs",  "tmpfs",
+                                                 "devpts", "mqueue", "cgroup2"};
+  return std::ranges::all_of(plan_.items(header.mounts), [&](const MountStep& step) {
+    return step.kind != MountKind::New || contains(without_source, plan_.view(step.type));
+  });
+}
+
 Result<> Launch::open_joins() {
   new_namespaces_ = plan_.header().new_namespaces;
   for (const JoinStep& join : plan_.items(plan_.header().joins)) {
@@ -254,10 +270,12 @@ Result<> Launch::open_joins() {
   return {};
 }
 
-Result<> Launch::make_idmap_trees() {
+Result<> Launch::make_trees() {
   const auto idmaps = plan_.items(plan_.header().idmaps);
   for (const MountStep& step : plan_.items(plan_.header().mounts)) {
-    if (step.idmap == no_idmap) continue;
+    if (!binds(step.kind)) continue;
+    int& number = trees_.emplace_back(-1);
+    if (step.idmap == no_idmap) continue;  // the child's to open
     const IdmapStep& map = idmaps[step.idmap];
     const Fd users = TRY(make_user_namespace(plan_.view(map.uid_map), plan_.view(map.gid_map)));
     const char* source = plan_.text(step.source);
@@ -288,7 +306,7 @@ Result<> Launch::make_idmap_trees() {
       return fail_errno(static_cast<int>(-set), cat("mounting '", plan_.text(step.destination),
                                                     "': idmap of '", source, "'"));
     }
-    idmap_numbers_.push_back(tree.get());
+    number = tree.get();
     idmap_trees_.push_back(std::move(tree));
   }
   return {};
@@ -327,7 +345,8 @@ Result<> Launch::make_brief() {
     std::copy_n(options_.files_limit, 2, brief_->files_limit);
   }
   brief_->joined = needs_trampoline();
-  brief_->idmap_trees = idmap_numbers_.data();
+  brief_->trees = trees_.data();
+  if (leaves_mounts_at_once()) brief_->bare_mounts = options_.bare_mounts;
   brief_->init = options_.init;
   brief_->fork_last = forks_last();
   brief_->own_memory = child_needs_own_memory();
@@ -472,7 +491,7 @@ Result<std::unique_ptr<Launch>> Launch::begin(const PlanView& plan, const Launch
   TRY(launch->check_options());
   TRY(launch->look_at_oom_score());
   TRY(launch->open_joins());
-  TRY(launch->make_idmap_trees());
+  TRY(launch->make_trees());
   TRY(launch->make_brief());
   TRY(launch->clone_child());
   return launch;

@@ -50,6 +50,9 @@ struct LaunchOptions {
   // A detached mount that becomes the root instead of what is at the plan's root.path. It is used
   // up, whether or not the launch succeeds.
   int root_mount = -1;
+  // Of make_bare_mount_namespace(), for a start with a root_mount that can do without the caller's
+  // mounts; -1: every start copies them and leaves them by a pivot.
+  int bare_mounts = -1;
   std::span<const JoinedNamespace> joined;  // copied
   // RLIMIT_NOFILE that the program has unless the plan says otherwise; no pointer: the caller's.
   const uint64_t* files_limit = nullptr;  // soft and hard; copied
@@ -96,7 +99,7 @@ class Launch {
 
   Result<> check_options() const;
   Result<> open_joins();
-  Result<> make_idmap_trees();
+  Result<> make_trees();
   Result<> make_brief();
   Result<> clone_child();
   Result<> write_id_maps();
@@ -106,6 +109,7 @@ class Launch {
   Result<> look_at_oom_score();
   bool filter_allows(uint32_t number, uint64_t first_argument) const;
   bool forks_last() const;
+  bool leaves_mounts_at_once() const;
   Error explain(const ChildFailure& failure) const;
   void end_child();
   bool child_needs_own_memory() const;
@@ -118,7 +122,7 @@ class Launch {
   std::vector<Join> joins_;
   uint64_t new_namespaces_ = 0;
   std::vector<Fd> idmap_trees_;
-  std::vector<int> idmap_numbers_;
+  std::vector<int> trees_;  // Brief::trees
   std::vector<const char*> argv_;
   std::vector<const char*> envp_;
   Fd stub_;

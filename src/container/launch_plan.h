@@ -46,6 +46,10 @@ enum class MountKind : uint32_t {
   Remount,     // change the attributes of what is mounted at `destination`
 };
 
+constexpr bool binds(MountKind kind) {
+  return kind == MountKind::Bind || kind == MountKind::BindTree || kind == MountKind::CgroupTree;
+}
+
 struct OptionStep {
   Text key;
   Text value;  // absent: a flag

@@ -117,8 +117,9 @@ class ContainerPlanner {
           "read-only paths would change the host");
     }
     if (!linux_.mount_label.empty()) header_.mount_label = writer_.text(linux_.mount_label);
-    // Unset is rslave, as in runc: the host's mounts come in, ours never go out. A shared root must
-    // start from slave too; it becomes a peer group of its own at the end.
+    // Unset is rslave, as in runc: the host's mounts come in, ours do not go out but through binds
+    // that are shared. A shared root must start from slave too; it becomes a peer group of its own
+    // at the end.
     const uint64_t wanted = propagation_flag(linux_.rootfs_propagation);
     header_.start_propagation = (wanted == MS_PRIVATE ? MS_PRIVATE : MS_SLAVE) | MS_REC;
     header_.root_propagation = static_cast<uint32_t>(wanted);

@@ -23,6 +23,7 @@
 #include "bpf/loader.h"
 #include "bpf/pins.h"
 #include "codec/flat.h"
+#include "container/bare_mounts.h"
 #include "core/server_impl.h"
 #include "ring/ops.h"
 #include "ring/program.h"
@@ -81,6 +82,7 @@ Result<> Server::open_common() {
   files_limit_[1] = limit.rlim_max;
   tree_ = TRY(sys::open_cgroup_tree());
   stub_ = TRY(container::make_stub());
+  if (auto bare = container::make_bare_mount_namespace()) bare_mounts_ = std::move(*bare);
   null_ = TRY(sys::open_at(sys::working_directory, "/dev/null", O_RDWR));
   spare_ = TRY(sys::open_at(sys::working_directory, "/dev/null", O_RDONLY));
   program_ = TRY(sys::open_at(sys::working_directory, "/proc/self/exe", O_PATH));

@@ -195,7 +195,8 @@ class Server {
   sys::CgroupTree tree_;
   std::optional<RecordStore> records_;
   Fd lock_, listener_, stub_, null_, program_;
-  Fd spare_;  // given up for an end that has to be written down, and taken again
+  Fd bare_mounts_;  // empty: none can be made here, and starts take the longer way
+  Fd spare_;        // given up for an end that has to be written down, and taken again
   uint64_t files_limit_[2] = {};
   std::map<std::string, std::shared_ptr<Process>> processes_;
   std::shared_ptr<Connection> engine_;

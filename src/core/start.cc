@@ -291,6 +291,7 @@ ring::Task<StartRequest::Reply> Server::perform(StartRequest request, Exchange& 
   options.traced = request.traced;
   options.stub = stub_.get();
   options.root_mount = root.get();
+  options.bare_mounts = bare_mounts_.get();
   options.joined = joined;
   options.files_limit = files_limit_;
   starting.launch = co_await Launch::begin(plan, options);

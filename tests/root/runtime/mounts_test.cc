@@ -244,6 +244,23 @@ TEST_F(BindTest, a_slave_of_a_shared_mount_gets_what_is_mounted_later) {
   ::umount2("/tmp/volume/sub/late", MNT_DETACH);
 }
 
+TEST_F(BindTest, what_is_mounted_in_a_shared_one_is_the_hosts_too) {
+  ASSERT_EQ(::mount(nullptr, "/tmp/volume/sub", nullptr, MS_SHARED, nullptr), 0);
+  ::mkdir("/tmp/volume/sub/inner", 0755);
+  for (const bool shared : {true, false}) {
+    Config config = Config::minimal();
+    config.add_mount(
+        mount_json("/v", "none", "/tmp/volume/sub", {"rbind", shared ? "rshared" : "rslave"}));
+    const std::string rights = json_strings({"CAP_SYS_ADMIN"});
+    config.process["capabilities"] =
+        cat(R"({"bounding":)", rights, R"(,"permitted":)", rights, R"(,"effective":)", rights, "}");
+    const Bundle bundle(config.guest({"wait"}));
+    const Live live(bundle);
+    const CommandResult mounted = live.exec({"/guest", "mount", "tmpfs", "/v/inner"});
+    EXPECT_EQ(::umount2("/tmp/volume/sub/inner", MNT_DETACH) == 0, shared) << mounted.text();
+  }
+}
+
 TEST_F(BindTest, remount_changes_what_an_earlier_entry_mounted) {
   Config config = Config::minimal();
   config.add_mount(mount_json("/v", "none", "/tmp/volume", {"bind"}));
