@@ -123,6 +123,7 @@ Result<ModeChange> ModeChange::parse(std::string_view text) {
   if (!number) return Parser(text).parse();
   if (*number > whole_mode) return invalid(text);
   ModeChange change;
+  change.number_ = *number;
   change.steps_.push_back(
       {.operation = '=', .may_change = whole_mode, .cleared = whole_mode, .bits = *number});
   return change;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,8 @@ class ModeChange {
   static Result<ModeChange> parse(std::string_view text);
   // The permissions (up to 07777) of a file that had `mode`.
   uint32_t apply(uint32_t mode, bool is_directory) const;
+  // The whole of the permissions, where they were told as a number.
+  std::optional<uint32_t> number() const { return number_; }
   bool operator==(const ModeChange&) const = default;
 
  private:
@@ -34,6 +37,7 @@ class ModeChange {
   class Parser;
 
   std::vector<Step> steps_;
+  std::optional<uint32_t> number_;
 };
 
 }  // namespace nacelle::codec

@@ -106,7 +106,8 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
       }
       one.source = co_await open_source(stage, from);
       one.from_context = from == nullptr;
-      image::FindSourcesRequest request{.patterns = {mount.source}, .exclude = {}};
+      image::FindSourcesRequest request{
+          .patterns = {mount.source}, .exclude = {}, .owners = from != nullptr};
       const auto files = co_await find_sources(from, one.source, std::move(request));
       if (files.sources.size() != 1) {
         co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text, ": one source is needed"));

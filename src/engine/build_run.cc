@@ -178,7 +178,6 @@ CreateRequest Build::plan_container(const BuildStage& stage, const build::Run& r
   for (const auto& [name, value] : stage.arguments->for_run(image, false)) {
     config.env.push_back(cat(name, '=', value));
   }
-  for (const std::string& path : image.volumes) config.volumes[path];
   config.healthcheck = no_health_check();
   config.attach_stdout = config.attach_stderr = true;
   return request;

@@ -38,7 +38,7 @@ StageConfig Build::config_of(const BuildStage& stage) const {
 Build::Step Build::step_of(const BuildStage& stage, StageConfig config, std::string history,
                            std::vector<std::string> parts) const {
   // All that lies below, configuration and layers both, is in the id of what is there so far.
-  std::vector<std::string> all{"nacelle build step 1", stage.record.id().text(),
+  std::vector<std::string> all{"nacelle build step 2", stage.record.id().text(),
                                stage.record.descriptor.digest.text(),
                                stage.has_command ? "has a command" : ""};
   if (source_date_epoch_) all.push_back(cat("source date epoch ", *source_date_epoch_));
@@ -132,9 +132,13 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   std::string history = history_text(stage.run(), text);
   Step step = step_of(stage, std::move(config), std::move(history), {"WORKDIR", path});
   if (co_await take_cached(stage, step)) co_return;
+  // The user's, as BuildKit has it, and root's where nobody is called that.
+  auto owner = co_await ring::as_result(owner_of(stage, stage.run().user));
+  if (!owner && owner.error().kind() == Kind::Invalid) owner = std::pair(0u, 0u);
+  const auto [uid, gid] = co_await std::move(owner);
   Scratch scratch = co_await make_scratch(stage);
   co_await ask_files(engine_.loop, scratch.root, FilesRoot::Writable,
-                     image::MakeDirectoryRequest{.path = path}, nullptr);
+                     image::MakeDirectoryRequest{.path = path, .uid = uid, .gid = gid}, nullptr);
   scratch.root = Fd();
   auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_, source_date_epoch_);
   co_await finish(stage, std::move(step), std::move(layer));

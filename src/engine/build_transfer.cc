@@ -68,16 +68,14 @@ std::string destination_of(const oci::RunConfig& run, const std::string& destina
 ring::Task<std::pair<uint32_t, uint32_t>> Build::owner_of(const BuildStage& stage,
                                                           std::string text) {
   if (text.empty()) co_return std::pair(0u, 0u);
-  std::string_view group = text;
-  const std::string user(take_until(group, ':'));
-  // A user alone is a group of that name, too.
-  const std::string both = cat(user, ':', group.empty() ? std::string_view(user) : group);
+  const bool numbers = text.find_first_not_of("0123456789:") == std::string::npos;
+  // A user alone brings his group, and a number is that of a group, too.
+  if (numbers && !text.contains(':')) text = cat(text, ':', text);
   Fd root;
-  const bool numbers = both.find_first_not_of("0123456789:") == std::string::npos;
   if (!numbers && !stage.record.config.diff_ids.empty()) {
     root = co_await engine_.images->mount(stage.record, {});
   }
-  const ResolvedUser owner = co_await resolve_user(both, {}, root);
+  const ResolvedUser owner = co_await resolve_user(text, {}, root);
   co_return std::pair(owner.uid, owner.gid);
 }
 
@@ -129,8 +127,10 @@ ring::Task<Build::FoundSources> Build::find_sources(const Origin* from, const Fd
 
 ring::Task<Build::FoundSources> Build::find_paths(const Transfer& transfer, const Fd& root) {
   if (transfer.paths.empty()) co_return FoundSources();
-  image::FindSourcesRequest request{
-      .patterns = transfer.paths, .exclude = transfer.what->exclude, .parents = transfer.parents};
+  image::FindSourcesRequest request{.patterns = transfer.paths,
+                                    .exclude = transfer.what->exclude,
+                                    .parents = transfer.parents,
+                                    .owners = transfer.from != nullptr};
   auto found = co_await ring::as_result(find_sources(transfer.from, root, std::move(request)));
   if (!found && found.error().kind() != Kind::Cancelled) {
     co_await fail(found.error().kind(),
@@ -262,6 +262,8 @@ ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
   const auto [uid, gid] = co_await owner_of(stage, what.chown);
   request.uid = uid;
   request.gid = gid;
+  // Whose a file is counts in an image, and not in a context.
+  request.keeps_owners = transfer.from != nullptr && what.chown.empty();
   for (Fetched& file : brought.fetched) co_await fetch(file, transfer.checksum);
   Scratch scratch = co_await make_scratch(stage);
   if (source) co_await copy(scratch, request, source, transfer.keyword);

@@ -36,8 +36,13 @@ std::unexpected<Error> failed(std::string_view attempt, std::string_view path) {
   return fail_errno(errno, cat(attempt, " '", shown_name(path), "'"));
 }
 
+// What directories get that are made on the way.
+struct Rights {
+  uint32_t uid = 0, gid = 0, mode = 0755;
+};
+
 // The directory, made with those above it that are missing.
-Result<Fd> ensure_directory(const Fd& root, std::string_view path, uint32_t uid, uint32_t gid) {
+Result<Fd> ensure_directory(const Fd& root, std::string_view path, const Rights& rights) {
   Fd at = TRY(open_directory(root, ""));
   std::string_view rest = path;
   while (!rest.empty()) {
@@ -47,7 +52,8 @@ Result<Fd> ensure_directory(const Fd& root, std::string_view path, uint32_t uid,
     if (!next && next.error().error_number() == ENOENT) {
       if (::mkdirat(at.get(), name.c_str(), 0755) < 0) return failed("mkdir", path);
       next = open_directory(at, name);
-      if (next && (::fchown(next->get(), uid, gid) < 0 || ::fchmod(next->get(), 0755) < 0)) {
+      if (next && (::fchown(next->get(), rights.uid, rights.gid) < 0 ||
+                   ::fchmod(next->get(), rights.mode) < 0)) {
         return failed("chown", path);
       }
     }
@@ -88,7 +94,7 @@ class Copier final : public SourceVisitor {
  public:
   Copier(const CopyFilesRequest& request, std::optional<codec::ModeChange> mode, Asker& asker)
       : mode_(std::move(mode)), asker_(asker) {
-    rules_.has_owner = true;
+    rules_.has_owner = !request.keeps_owners;
     rules_.uid = request.uid;
     rules_.gid = request.gid;
     rules_.keep_kinds = true;
@@ -167,6 +173,8 @@ class Copier final : public SourceVisitor {
     entry.name = name;
     entry.link_target = found.link_target;
     entry.mode = mode_of(status.st_mode & 07777, S_ISDIR(status.st_mode));
+    entry.user = status.st_uid;
+    entry.group = status.st_gid;
     entry.modified = {status.st_mtim.tv_sec, static_cast<uint32_t>(status.st_mtim.tv_nsec)};
     entry.device_major = major(status.st_rdev);
     entry.device_minor = minor(status.st_rdev);
@@ -221,6 +229,10 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
                                            const Fd& source, Asker& asker) {
   std::optional<codec::ModeChange> mode;
   if (!request.mode.empty()) mode = TRY(codec::ModeChange::parse(request.mode));
+  // As BuildKit has it: a number is their mode, too.
+  const Rights way{.uid = request.uid,
+                   .gid = request.gid,
+                   .mode = mode && mode->number() ? *mode->number() : Rights().mode};
   Copier copier(request, std::move(mode), asker);
   for (const CopySource& each : request.sources) {
     Found found = TRY(look_from_root(source, each.path));
@@ -229,7 +241,7 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
         request.unpacks && S_ISREG(found.status.st_mode) && TRY(is_archive(found.file, each.path));
     Target target = target_of(request, root, last_component(each.path));
     if (directory || unpacks) target = {absolute_path(request.destination), ""};
-    Fd place = TRY(ensure_directory(root, target.directory, request.uid, request.gid));
+    Fd place = TRY(ensure_directory(root, target.directory, way));
     if (unpacks) {
       TRY(copier.unpack(found.file, std::move(place)));
       continue;
@@ -239,7 +251,7 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
   }
   for (const CopyFilesRequest::Text& text : request.texts) {
     const Target target = target_of(request, root, last_component(text.name));
-    Fd place = TRY(ensure_directory(root, target.directory, request.uid, request.gid));
+    Fd place = TRY(ensure_directory(root, target.directory, way));
     TRY(copier.write(text.content, target.name, std::move(place)));
   }
   return copier.totals();
@@ -247,7 +259,8 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
 
 Result<MakeDirectoryRequest::Reply> make_directory(const MakeDirectoryRequest& request,
                                                    const Fd& root) {
-  TRY(ensure_directory(root, absolute_path(request.path), 0, 0));
+  const Rights rights{.uid = request.uid, .gid = request.gid};
+  TRY(ensure_directory(root, absolute_path(request.path), rights));
   return MakeDirectoryRequest::Reply{};
 }
 

@@ -99,12 +99,13 @@ class Search {
 
 class Fingerprint final : public SourceVisitor {
  public:
-  explicit Fingerprint(Asker& asker) : asker_(asker) {}
+  Fingerprint(bool of_owners, Asker& asker) : of_owners_(of_owners), asker_(asker) {}
 
   Result<> enter(Found& found, const std::string& path) override {
     const struct stat& status = found.status;
     put(path);
     put(cat(status.st_mode));
+    if (of_owners_) put(cat(status.st_uid, ':', status.st_gid));
     put(found.link_target);
     put(cat(S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode) ? status.st_rdev : 0));
     put(cat(found.xattrs.size()));
@@ -141,6 +142,7 @@ class Fingerprint final : public SourceVisitor {
     return {};
   }
 
+  const bool of_owners_;
   Asker& asker_;
   codec::Hasher hasher_;
   std::string buffer_ = std::string(piece_bytes, '\0');
@@ -189,7 +191,7 @@ Result<FindSourcesRequest::Reply> find_sources(const FindSourcesRequest& request
     std::ranges::move(found, std::back_inserter(sources));
   }
   if (sources.empty()) return fail(Kind::Invalid, "no source files were specified");
-  Fingerprint fingerprint(asker);
+  Fingerprint fingerprint(request.owners, asker);
   for (CopySource& source : sources) {
     const Selection selection = TRY(Selection::make(source.pattern, request.exclude));
     Found found = TRY(look_from_root(root, source.path));

@@ -288,9 +288,10 @@ struct FindSourcesRequest {
   std::vector<std::string> exclude;  // as of .dockerignore, in each source
   // Files come with the directories they are in, from the top or from where "/./" stands.
   bool parents = false;
+  bool owners = false;  // the digest is of whose they are, too
   template <class Visit>
   void fields(Visit& visit) {
-    visit(patterns, exclude, parents);
+    visit(patterns, exclude, parents, owners);
   }
   struct Reply {
     std::vector<CopySource> sources;
@@ -320,10 +321,11 @@ struct CopyFilesRequest {
   std::string destination;  // absolute; with a slash at its end it is a directory
   bool unpacks = false;     // archives give what is in them
   uint32_t uid = 0, gid = 0;
-  std::string mode;  // of all files and directories, as chmod is told; empty: as they are
+  bool keeps_owners = false;  // of files: only what is made on the way is uid's
+  std::string mode;           // of all files and directories, as chmod is told; empty: as they are
   template <class Visit>
   void fields(Visit& visit) {
-    visit(sources, exclude, texts, destination, unpacks, uid, gid, mode);
+    visit(sources, exclude, texts, destination, unpacks, uid, gid, keeps_owners, mode);
   }
   struct Reply {
     uint64_t entries = 0, bytes = 0;
@@ -337,9 +339,10 @@ struct CopyFilesRequest {
 struct MakeDirectoryRequest {
   static constexpr uint8_t code = 14;
   std::string path;
+  uint32_t uid = 0, gid = 0;
   template <class Visit>
   void fields(Visit& visit) {
-    visit(path);
+    visit(path, uid, gid);
   }
   struct Reply {
     template <class Visit>

@@ -77,5 +77,17 @@ TEST_F(CopyFiles, modes_are_changed_file_by_file) {
   EXPECT_EQ(copy(changing).error().kind(), Kind::Invalid);
 }
 
+// As BuildKit has it: a number is the mode of directories that are made on the way, too.
+TEST_F(CopyFiles, a_number_is_the_mode_of_the_way) {
+  CopyFilesRequest changing = request({.path = "a/b", .pattern = {}});
+  changing.destination = "/to/number/";
+  changing.mode = "0711";
+  ASSERT_TRUE(copy(changing));
+  changing.destination = "/to/words/";
+  changing.mode = "u=rwx,go=x";
+  ASSERT_TRUE(copy(changing));
+  EXPECT_EQ(listing(), "number 711,number/x 711,number/y 711,words 755,words/x 711,words/y 711,");
+}
+
 }  // namespace
 }  // namespace nacelle::image
