@@ -1,0 +1,2 @@
+#!/bin/sh
+sed -i 's/^user .*/user nginx;/' /etc/nginx/nginx.conf

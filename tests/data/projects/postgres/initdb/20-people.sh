@@ -1,0 +1,1 @@
+psql "insert into people values ('ann'), ('bob')"
