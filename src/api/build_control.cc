@@ -147,6 +147,7 @@ ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob
     co_return co_await session.credentials(name.registry);
   };
   request.secret = [&](std::string id) { return session.secret(std::move(id)); };
+  request.agents = session.agents();
   // What is not asked for is no image: it stays in the cache alone.
   request.is_published = std::ranges::any_of(job->outputs, &BuildOutput::is_stored);
   engine::BuiltImage built =

@@ -1,8 +1,8 @@
 // POST /build, as clients of dockerd's own builder speak it: the context is the body, what happens
-// is told line by line. Two things are our own, for `nacelle build`: secrets come in a header, and
+// is told line by line. Three things are our own, for `nacelle build`: secrets come in a header;
 // ?nacelleoutput=TYPE (tar, docker, oci, cacheonly) has an archive of what was built told as lines,
-// and no image made. And
-// the two doors of BuildKit's clients: /grpc, where they ask us, and /session, where we ask them.
+// and no image made; the agents (ssh) of ?session=ID may be spoken with. And the two doors of
+// BuildKit's clients: /grpc, where they ask us, and /session, where we ask them.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -239,6 +239,9 @@ ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
 
 ring::Task<> build(Call& call) {
   BuildRequest request = co_await read_request(call);
+  if (const std::string session(call.http.query("session")); !session.empty()) {
+    request.agents = (co_await call.builds.sessions().find(call.engine.loop, session)).agents();
+  }
   ProgressLines lines;
   BuildLines told(lines, call.flag("q"));
   std::optional<BuildOutput> output = co_await output_of(call);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "api/agent_relay.h"
 #include "api/body_pipe.h"
 #include "api/file_sync.h"
 #include "base/text.h"
@@ -142,6 +143,30 @@ ring::Task<std::optional<std::string>> BuildSession::secret(std::string id) cons
     co_await std::move(answer);
   }
   co_return (co_await parse<messages::GetSecretResponse>(*answer)).data();
+}
+
+ring::Task<> BuildSession::check_agent(std::string id) const {
+  messages::CheckAgentRequest request;
+  request.set_id(id);
+  co_await ring::with_deadline(loop_,
+                               http::grpc_ask(*connection_, "/moby.sshforward.v1.SSH/CheckAgent",
+                                              request.SerializeAsString()),
+                               answer_patience, cat("asking the client for the agent ", id));
+}
+
+ring::Task<> BuildSession::serve_agent(std::string id, Fd connection) const {
+  const std::unique_ptr<GrpcCall> call =
+      co_await connection_->call("/moby.sshforward.v1.SSH/ForwardAgent", {{"buildkit.ssh.id", id}});
+  co_await relay_agent(loop_, *call, connection);
+}
+
+engine::BuildAgents BuildSession::agents() const {
+  engine::BuildAgents agents;
+  agents.check = [session = *this](std::string id) { return session.check_agent(std::move(id)); };
+  agents.serve = [session = *this](std::string id, Fd connection) {
+    return session.serve_agent(std::move(id), std::move(connection));
+  };
+  return agents;
 }
 
 ring::Task<> BuildSession::give_archive(Parcel parcel) const {

@@ -1,8 +1,7 @@
-// Clients of builds whom we ask: for their files, their secrets and who they are to registries; and
-// to take what was built. A
-// client opens a session (POST /session) and serves BuildKit's calls on it; its builds name it.
-// What it says is a stranger's word: sizes, names and order are checked, and what it sends of files
-// goes to a worker as an archive.
+// Clients of builds whom we ask: for their files, their secrets and agents and who they are to
+// registries; and to take what was built. A client opens a session (POST /session) and serves
+// BuildKit's calls on it; its builds name it. What it says is a stranger's word: sizes, names and
+// order are checked, and what it sends of files goes to a worker as an archive.
 #pragma once
 
 #include <functional>
@@ -13,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/build.h"
 #include "http/grpc.h"
 #include "image/registry_credentials.h"
 #include "nacelle/fd.h"
@@ -41,6 +41,11 @@ class BuildSession {
   // Anonymous where the client has no word for this registry.
   ring::Task<image::Credentials> credentials(std::string registry) const;
   ring::Task<std::optional<std::string>> secret(std::string id) const;
+  // An agent (ssh) by its id: whether there is one (the error says why not), and a connection to
+  // it, carried until both ends have closed it.
+  ring::Task<> check_agent(std::string id) const;
+  ring::Task<> serve_agent(std::string id, Fd connection) const;
+  engine::BuildAgents agents() const;  // the same, for a build
 
   // What is handed to the client: an archive that comes out of `archive`. `produced` says, once
   // that has ended, whether it is whole: the client keeps nothing that is not.

@@ -187,6 +187,8 @@ struct Reader {
     if (!said_read_only)
       mount.read_only = mount.type != MountType::Cache && mount.type != MountType::Tmpfs;
     if (mount.type == MountType::Secret) return check_secret();
+    if (mount.type == MountType::Ssh && !mount.source.empty())
+      return invalid("ssh does not support source");
     return {};
   }
 

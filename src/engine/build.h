@@ -2,7 +2,7 @@
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
 // done by a worker; stages that do not need each other are built side by side, and one that nothing
-// asks for is not built. Refuses, by name: agents (ssh) that are required, secrets that nobody
+// asks for is not built. Refuses, by name: secrets and agents (ssh) that are required and nobody
 // gives, and ADD from a git repository.
 #pragma once
 
@@ -29,6 +29,14 @@
 
 namespace nacelle::engine {
 
+// Who answers for the keys of whoever asks for a build (ssh-agent). Unset: nobody does.
+struct BuildAgents {
+  // Whether there is one of this id; the error says why not.
+  std::function<ring::Task<>(std::string id)> check;
+  // Carries one connection to it, until it has ended.
+  std::function<ring::Task<>(std::string id, Fd connection)> serve;
+};
+
 struct BuildRequest {
   std::string dockerfile = "Dockerfile";  // in the context
   std::vector<oci::Reference> names;
@@ -49,6 +57,7 @@ struct BuildRequest {
   std::function<ring::Task<>(Fd)> send_context;
   // A secret by its id; nothing: there is none. Unset: nobody gives any.
   std::function<ring::Task<std::optional<std::string>>(std::string)> secret;
+  BuildAgents agents;
   bool squashed = false;     // what is added to the last stage's base is one layer
   bool is_published = true;  // else nothing stays of it but what the cache knows
 };

@@ -1,7 +1,6 @@
 // RUN --mount: files of the context or of another stage, read-only; directories that outlive the
 // build (caches); memory; secrets, which lie in memory while their step runs and are no part of
-// what a step is found again by. Agents (ssh) are missing, which is an error only where they are
-// required.
+// what a step is found again by. Agents (ssh) are in build_agents.cc.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -28,7 +27,7 @@ using build::MountType;
 using build::Sharing;
 
 constexpr const char* caches_name = "build-mounts";
-constexpr const char* secrets_name = "secrets";  // in the run directory
+constexpr const char* secrets_name = "secrets";  // in the run directory; agents' sockets, too
 constexpr auto lock_pause = std::chrono::milliseconds(50);
 constexpr int private_caches_max = 64;
 
@@ -65,7 +64,9 @@ std::string secret_id(const build::Mount& mount) {
   return mount.source.empty() ? base_name(mount.target) : mount.source;
 }
 
-MountRequest bind(std::string source, std::string target, bool read_only) {
+}  // namespace
+
+MountRequest bind_mount(std::string source, std::string target, bool read_only) {
   MountRequest request;
   request.type = "bind";
   request.source = std::move(source);
@@ -74,7 +75,12 @@ MountRequest bind(std::string source, std::string target, bool read_only) {
   return request;
 }
 
-}  // namespace
+Result<std::string> secrets_directory(const Engine& engine) {
+  std::string path = cat(engine.options.run_directory, '/', secrets_name);
+  auto made = sys::make_directory_at(sys::working_directory, path.c_str(), 0700);
+  if (!made && made.error().error_number() != EEXIST) return std::unexpected(made.error());
+  return path;
+}
 
 ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& stage,
                                                             const build::Run& run,
@@ -86,14 +92,7 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
     one.asked = &mount;
     one.target = target_of(stage.run(), mount.target);
     const Origin* from = mount.from.empty() ? nullptr : &origins.at(origin++);
-    if (mount.type == MountType::Ssh) {
-      if (mount.required) {
-        co_await fail(Kind::Unsupported,
-                      cat("RUN --mount=", mount.text, ": agents cannot be given to this builder"));
-      }
-      continue;
-    }
-    if (mount.type == MountType::Secret) {
+    if (mount.type == MountType::Secret || mount.type == MountType::Ssh) {
       one.key = mount.text;
       found.push_back(std::move(one));
       continue;
@@ -131,7 +130,7 @@ ring::Task<MountRequest> Build::make_bind(RunMount& mount) {
     const long opened = sys::InRoot(context_.get()).open(path, O_PATH);
     if (opened < 0) co_await fail_errno(static_cast<int>(-opened), mount.path);
     mount.held = Fd(static_cast<int>(opened));
-    co_return bind(host_path(mount.held), mount.target, true);
+    co_return bind_mount(host_path(mount.held), mount.target, true);
   }
   // What is mounted nowhere has no path: its files are brought to where they have one.
   const int parent = workspace_.directory().get();
@@ -144,7 +143,7 @@ ring::Task<MountRequest> Build::make_bind(RunMount& mount) {
   co_await ask_files(engine_.loop, place, FilesRoot::Writable, std::move(request), &mount.source);
   std::string path = host_path(place);
   if (!mount.is_directory) path += cat('/', mount.path.substr(mount.path.rfind('/') + 1));
-  co_return bind(std::move(path), mount.target, true);
+  co_return bind_mount(std::move(path), mount.target, true);
 }
 
 ring::Task<MountRequest> Build::make_cache(RunMount& mount) {
@@ -165,7 +164,7 @@ ring::Task<MountRequest> Build::make_cache(RunMount& mount) {
       co_await ring::sleep_for(engine_.loop, lock_pause);
     }
   }
-  co_return bind(host_path(mount.held), mount.target, asked.read_only);
+  co_return bind_mount(host_path(mount.held), mount.target, asked.read_only);
 }
 
 ring::Task<std::optional<std::string>> Build::find_secret(const build::Mount& mount) {
@@ -180,9 +179,7 @@ ring::Task<std::optional<std::string>> Build::find_secret(const build::Mount& mo
 // A file below the run directory, which is memory. Its name goes when its step has ended.
 ring::Task<MountRequest> Build::make_secret(RunMount& mount, const std::string& secret) {
   const build::Mount& asked = *mount.asked;
-  const std::string directory = cat(engine_.options.run_directory, '/', secrets_name);
-  auto made = sys::make_directory_at(sys::working_directory, directory.c_str(), 0700);
-  if (!made && made.error().error_number() != EEXIST) co_await std::move(made);
+  const std::string directory = co_await secrets_directory(engine_);
   mount.file = std::make_unique<TemporaryFile>(cat(directory, '/', random_id()));
   const Fd file = co_await sys::open_at(sys::working_directory, mount.file->path().c_str(),
                                         O_WRONLY | O_CREAT | O_EXCL, 0600);
@@ -194,7 +191,7 @@ ring::Task<MountRequest> Build::make_secret(RunMount& mount, const std::string& 
   }
   const std::string target =
       asked.target.empty() ? cat("/run/secrets/", base_name(secret_id(asked))) : mount.target;
-  co_return bind(mount.file->path(), target, true);
+  co_return bind_mount(mount.file->path(), target, true);
 }
 
 ring::Task<> Build::add_mounts(std::vector<RunMount>& mounts, CreateRequest& request) {
@@ -209,6 +206,9 @@ ring::Task<> Build::add_mounts(std::vector<RunMount>& mounts, CreateRequest& req
         if (asked.target.empty()) continue;
       }
       made = co_await make_secret(mount, *secret);
+    } else if (mount.asked->type == MountType::Ssh) {
+      if (!co_await find_agent(*mount.asked)) continue;
+      made = co_await make_agent_socket(mount);
     } else if (mount.asked->type == MountType::Bind) {
       made = co_await make_bind(mount);
     } else if (mount.asked->type == MountType::Cache) {

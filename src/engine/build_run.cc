@@ -143,10 +143,12 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run,
     const std::string source = co_await write_script(form.script);
     request.host.binds.push_back(cat(source, ':', form.script_path, ":ro"));
   }
+  place_agents(mounts, request);
   co_await add_mounts(mounts, request);
   std::string shown;
   for (const std::string& word : words) shown += cat(shown.empty() ? "" : " ", word);
-  co_await run_container(stage, std::move(step), std::move(request), std::move(shown));
+  co_await with_agents(mounts,
+                       run_container(stage, std::move(step), std::move(request), std::move(shown)));
 }
 
 // A file whose interpreter is what its first line names. Its path on the host.

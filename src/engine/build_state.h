@@ -80,6 +80,10 @@ class TemporaryFile {
   std::string path_;
 };
 
+// Where secrets and agents' sockets lie while a step has them: closed to all but us.
+Result<std::string> secrets_directory(const Engine& engine);
+MountRequest bind_mount(std::string source, std::string target, bool read_only);
+
 class Build {
  public:
   Build(Engine& engine, BuildRequest request, BuildListener& listener, image::Lease lease,
@@ -194,8 +198,9 @@ class Build {
     Fd source;           // of files: where they are
     std::string path;    // in there
     bool from_context = false, is_directory = false;
-    Fd held;                              // a cache, locked; or a file of the context
-    std::unique_ptr<TemporaryFile> file;  // a secret
+    Fd held;                              // a cache, locked; a file of the context
+    Fd listener;                          // an agent's socket
+    std::unique_ptr<TemporaryFile> file;  // a secret, or that socket
   };
   ring::Task<std::vector<RunMount>> find_mounts(const BuildStage& stage, const build::Run& run,
                                                 const std::vector<Origin>& origins);
@@ -204,6 +209,15 @@ class Build {
   ring::Task<MountRequest> make_cache(RunMount& mount);
   ring::Task<std::optional<std::string>> find_secret(const build::Mount& mount);
   ring::Task<MountRequest> make_secret(RunMount& mount, const std::string& secret);
+
+  // build_agents.cc
+  static void place_agents(std::vector<RunMount>& mounts, CreateRequest& request);
+  ring::Task<bool> find_agent(const build::Mount& mount);
+  ring::Task<MountRequest> make_agent_socket(RunMount& mount);
+  ring::Task<> serve_agent(const RunMount& mount);
+  ring::Task<> accept_for_agent(const RunMount& mount, ring::Scope& connections);
+  // While `step` runs.
+  ring::Task<> with_agents(const std::vector<RunMount>& mounts, ring::Task<> step);
 
   // build_run.cc
   ring::Task<> run_command(BuildStage& stage, const build::Run& run,

@@ -235,7 +235,9 @@ Result<bool> StreamClient::State::send(const Call& call) {
     }
     head += cat(name, ": ", value, "\r\n");
   }
-  if (call.upgrade) head += "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+  if (!call.upgrade.empty()) {
+    head += cat("Connection: Upgrade\r\nUpgrade: ", call.upgrade, "\r\n");
+  }
   if (call.body_source) {
     head += "Transfer-Encoding: chunked\r\n";
   } else if (!call.body.empty() || call.method == "POST" || call.method == "PUT") {

@@ -33,7 +33,7 @@ class StreamClient {
     std::string body;  // sent with Content-Length where not empty or the method is POST or PUT
     // Instead of `body`: chunked, until 0 comes back.
     std::function<Result<size_t>(std::span<char>)> body_source;
-    bool upgrade = false;  // Connection: Upgrade, Upgrade: tcp
+    std::string_view upgrade = {};  // "tcp", "h2c": Connection: Upgrade, and that
   };
   // Sends, and reads the head of the answer. Reconnects once where an idle connection was closed.
   Result<ResponseHead> call(const Call& call);

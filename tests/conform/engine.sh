@@ -47,6 +47,22 @@ stop_all() {
   for pid in $(pgrep -x nacelle-core); do kill -9 "$pid" 2>/dev/null; done
 }
 
+# bring_program NAME DIRECTORY: a program of this machine's, in /bin, and the libraries it needs, as
+# files of a root.
+bring_program() {
+  local path file
+  path=$(command -v "$1") && install -D "$path" "$2/bin/$1" || return
+  for file in $(ldd "$path" | grep -o '/[^ )]*'); do install -D "$file" "$2$file" || return; done
+}
+# start_agent NAME: an ssh-agent at $work/NAME, which has a key called key-NAME.
+start_agent() {
+  local said
+  said=$(ssh-agent -a "$work/$1") || return
+  sed -n 's/^SSH_AGENT_PID=\([0-9]*\).*/\1/p' <<<"$said" >>"$work/agents.pids"
+  ssh-keygen -q -t ed25519 -N '' -C "key-$1" -f "$work/$1.key" && SSH_AUTH_SOCK=$work/$1 ssh-add -q "$work/$1.key"
+}
+stop_agents() { kill $(cat "$work/agents.pids"); }
+
 in_sid() { chroot "$work/sid" env PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$work/home" DOCKER_HOST="unix:///run/nacelle/nacelle.sock" "$@"; }
 docker() { in_sid docker "$@"; }
 export -f in_sid docker

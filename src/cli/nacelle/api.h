@@ -43,7 +43,7 @@ class Api {
     std::string body;  // JSON
     http::Headers headers;
     std::function<Result<size_t>(std::span<char>)> body_source;  // a tar archive, instead of it
-    bool upgrade = false;
+    std::string_view upgrade = {};                               // to what protocol: "tcp", "h2c"
   };
   // The head of an answer that is no error. An error has the engine's message, and the Kind of its
   // status: Invalid 400, Denied 401 and 403, NotFound 404, Conflict 409, Unavailable 503.

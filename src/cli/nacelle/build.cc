@@ -16,6 +16,7 @@
 
 #include "base/text.h"
 #include "build/dockerfile.h"
+#include "cli/nacelle/agent_session.h"
 #include "cli/nacelle/archive_source.h"
 #include "cli/nacelle/build_output.h"
 #include "cli/nacelle/build_values.h"
@@ -38,7 +39,7 @@ constexpr const char* ignore_name = ".dockerignore";
 constexpr const char* own_dockerfile = ".nacelle.dockerfile";  // one that is not in the context
 
 struct BuildOptions {
-  std::vector<std::string> tags, arguments, labels, hosts, ulimits, cache_from, secrets;
+  std::vector<std::string> tags, arguments, labels, hosts, ulimits, cache_from, secrets, agents;
   std::string output = "type=image";
   std::string dockerfile, target, network, platform, progress, id_file, memory, swap, shm_size;
   std::string cgroup_parent, processors, memory_nodes;
@@ -57,6 +58,9 @@ Options options_of(BuildOptions& build) {
              "Hand out what is built, and make no image: local, tar, docker, oci, cacheonly")
       .list("secret", 0, build.secrets, "id=ID[,src=FILE|env=NAME]",
             "For RUN --mount=type=secret; stays nowhere")
+      .list(
+          "ssh", 0, build.agents, "ID[=SOCKET]",
+          "For RUN --mount=type=ssh: an agent (default: $SSH_AUTH_SOCK) that may be asked to sign")
       .value("target", 0, build.target, "STAGE", "Build this stage and what it needs")
       .flag("no-cache", 0, build.no_cache, "Do each step anew")
       .flag("pull", 0, build.pull, "Ask the registry for newer base images")
@@ -416,6 +420,11 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
   request.target.maybe("nacelleoutput", output.wanted());
   if (!build.secrets.empty()) {
     request.headers.emplace_back("X-Nacelle-Build-Secrets", TRY(secrets_header(build.secrets)));
+  }
+  std::optional<AgentSession> agents;
+  if (!build.agents.empty()) {
+    agents.emplace(TRY(AgentSession::open(api->another(), TRY(read_build_agents(build.agents)))));
+    request.target.with("session", agents->id());
   }
   Outcome outcome;
   std::string kept;

@@ -1,6 +1,9 @@
 #include "cli/nacelle/build_values.h"
 
+#include <sys/stat.h>
+
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <map>
 #include <string_view>
@@ -123,6 +126,37 @@ Result<BuildSecret> read_build_secret(const std::string& text) {
     return fail(Kind::Exhausted, cat(doing(), ": more than ", secret_bytes_max, " bytes"));
   }
   return secret;
+}
+
+Result<std::vector<BuildAgent>> read_build_agents(const std::vector<std::string>& texts) {
+  std::vector<BuildAgent> agents;
+  for (const std::string& text : texts) {
+    std::string_view socket = text;
+    BuildAgent agent;
+    agent.id = take_until(socket, '=');
+    agent.socket = socket;
+    if (agent.id.empty()) return fail(Kind::Invalid, "--ssh: an id is needed: default[=SOCKET]");
+    const auto doing = [&] { return cat("--ssh ", agent.id); };
+    if (contains(agents, agent.id, &BuildAgent::id)) {
+      return fail(Kind::Invalid, cat(doing(), ": this id is given twice"));
+    }
+    const char* const by_default = ::getenv("SSH_AUTH_SOCK");
+    if (agent.socket.empty() && by_default != nullptr) agent.socket = by_default;
+    if (agent.socket.empty()) {
+      return fail(Kind::NotFound, cat(doing(), ": no agent runs here: SSH_AUTH_SOCK is not set"));
+    }
+    struct stat status{};
+    if (::stat(agent.socket.c_str(), &status) < 0) {
+      return fail_errno(errno, cat(doing(), ": ", agent.socket));
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+      return fail(Kind::Unsupported,
+                  cat(doing(), ": ", agent.socket,
+                      " is no socket: keys are used by an agent that has them (ssh-add)"));
+    }
+    agents.push_back(std::move(agent));
+  }
+  return agents;
 }
 
 }  // namespace nacelle::cli

@@ -1,8 +1,10 @@
-// Values of `nacelle build`'s options: what becomes of the image (--output) and what its RUNs may
-// see and keep to themselves (--secret). Pure, but for the files and variables secrets come from.
+// Values of `nacelle build`'s options: what becomes of the image (--output), what its RUNs may see
+// and keep to themselves (--secret) and whom they may speak with (--ssh). Pure, but for the files
+// and variables secrets come from.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "nacelle/result.h"
 
@@ -23,5 +25,11 @@ struct BuildSecret {
 };
 // `id=ID[,src=FILE|env=NAME]`; an id alone is a variable's name, or else a file's.
 Result<BuildSecret> read_build_secret(const std::string& text);
+
+struct BuildAgent {
+  std::string id, socket;
+};
+// `ID[=SOCKET]`; the socket is that of $SSH_AUTH_SOCK where none is named.
+Result<std::vector<BuildAgent>> read_build_agents(const std::vector<std::string>& texts);
 
 }  // namespace nacelle::cli

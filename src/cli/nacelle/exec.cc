@@ -54,7 +54,7 @@ Result<int> run_in(Api& api, const std::string& container, ExecOptions& chosen) 
   const Signals signals = TRY(Signals::open(false));
   Api connection = api.another();
   TRY(connection.call(
-      {.method = "POST", .target = target, .body = start.json(), .headers = {}, .upgrade = true}));
+      {.method = "POST", .target = target, .body = start.json(), .headers = {}, .upgrade = "tcp"}));
   const AttachedStreams streams{.input = config.attach_stdin,
                                 .output = true,
                                 .errors = true,

@@ -58,7 +58,7 @@ Result<http::StreamClient::Taken> attach_streams(const Api& api, const std::stri
       .flag("logs", streams.logs)
       .maybe("detachKeys", streams.detach_keys);
   Api connection = api.another();
-  TRY(connection.call({.method = "POST", .target = target, .upgrade = true}));
+  TRY(connection.call({.method = "POST", .target = target, .upgrade = "tcp"}));
   return connection.take_over();
 }
 

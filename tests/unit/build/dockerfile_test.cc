@@ -164,6 +164,7 @@ TEST(Mounts, have_the_options_of_the_reference) {
   const auto ssh = parse_mount("type=SSH");
   ASSERT_TRUE(ssh);
   EXPECT_EQ(ssh->type, MountType::Ssh);
+  EXPECT_FALSE(parse_mount("type=ssh,source=x"));
   const auto bind = parse_mount("\"target=/a,b\",ro=false");
   ASSERT_TRUE(bind);
   EXPECT_EQ(bind->target, "/a,b");

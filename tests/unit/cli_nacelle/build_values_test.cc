@@ -6,6 +6,12 @@
 
 #include <string>
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "nacelle/fd.h"
+
 namespace nacelle::cli {
 namespace {
 
@@ -61,6 +67,29 @@ TEST(BuildValues, secrets_that_are_none_are_refused) {
   for (const char* text : {"", "src=x", "id=", "id=a,env=NACELLE_TEST_NOT_THERE",
                            "id=a,src=/nacelle-test/not-there", "id=a,type=ssh", "id=a,mode=0400"}) {
     EXPECT_FALSE(read_build_secret(text)) << text;
+  }
+}
+
+TEST(BuildValues, agents_are_sockets) {
+  const std::string path = "/tmp/nacelle-agent-" + std::to_string(::getpid());
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  const Fd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::setenv("SSH_AUTH_SOCK", path.c_str(), 1), 0);
+  const auto agents = read_build_agents({"default", "other=" + path});
+  ::unsetenv("SSH_AUTH_SOCK");
+  EXPECT_FALSE(read_build_agents({"default"}));
+  ::unlink(path.c_str());
+  ASSERT_TRUE(agents) << agents.error().message();
+  ASSERT_EQ(agents->size(), 2u);
+  EXPECT_EQ(agents->front().id, "default");
+  EXPECT_EQ(agents->front().socket, path);
+  EXPECT_EQ(agents->back().id, "other");
+  EXPECT_EQ(agents->back().socket, path);
+  for (const char* text : {"", "=x", "default=/nacelle-test/not-there", "default=/dev/null"}) {
+    EXPECT_FALSE(read_build_agents({text})) << text;
   }
 }
 

@@ -216,7 +216,7 @@ TEST(StreamClient, TakesAConnectionOverWithWhatCameEarly) {
   const Saying server(
       {"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly"});
   StreamClient client = server.client();
-  const auto head = client.call({.method = "POST", .target = "/", .upgrade = true});
+  const auto head = client.call({.method = "POST", .target = "/", .upgrade = "tcp"});
   ASSERT_TRUE(head.has_value());
   EXPECT_EQ(head->status, 101);
   auto taken = client.take_over();
