@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "codec/compression_foreign.h"
 #include "codec/compression_gzip.h"
 
 namespace nacelle::codec {
@@ -25,7 +26,7 @@ constexpr auto zstd_magic = "\x28\xb5\x2f\xfd"sv;
 constexpr auto bzip2_magic = "BZh"sv;
 constexpr auto xz_magic =
     "\xfd"
-    "7zX"sv;
+    "7zXZ\0"sv;
 
 // RFC 8878 section 3.1.2: sixteen numbers mark what a reader of zstd passes over.
 bool is_skippable_magic(std::string_view magic) {
@@ -45,21 +46,19 @@ std::string_view to_string(Compression compression) {
     case Compression::None: return "none";
     case Compression::Gzip: return "gzip";
     case Compression::Zstd: return "zstd";
+    case Compression::Bzip2: return "bzip2";
+    case Compression::Xz: return "xz";
   }
   return "?";
 }
 
-Result<Compression> detect_compression(std::string_view first_bytes) {
+Compression detect_compression(std::string_view first_bytes) {
   if (first_bytes.starts_with(gzip_magic)) return Compression::Gzip;
   if (first_bytes.starts_with(zstd_magic) || is_skippable_magic(first_bytes)) {
     return Compression::Zstd;
   }
-  if (first_bytes.starts_with(bzip2_magic)) {
-    return fail(Kind::Unsupported, "compressed with bzip2: only gzip and zstd are supported");
-  }
-  if (first_bytes.starts_with(xz_magic)) {
-    return fail(Kind::Unsupported, "compressed with xz: only gzip and zstd are supported");
-  }
+  if (first_bytes.starts_with(bzip2_magic)) return Compression::Bzip2;
+  if (first_bytes.starts_with(xz_magic)) return Compression::Xz;
   return Compression::None;
 }
 
@@ -70,10 +69,11 @@ struct Decompressor::State {
   State& operator=(const State&) = delete;
   virtual ~State() = default;
   virtual Result<CodingStep> step(std::string_view input, std::span<char> output) = 0;
-  virtual Result<> finish() const { return {}; }
+  virtual Result<> finish() { return {}; }
 
   struct Plain;
-  struct Gzip;
+  template <class Reader>
+  struct By;
   class Zstd;
 };
 
@@ -83,12 +83,13 @@ struct Decompressor::State::Plain final : State {
   }
 };
 
-struct Decompressor::State::Gzip final : State {
-  gzip::Reader<gzip::Inflate> reader;
+template <class Reader>
+struct Decompressor::State::By final : State {
+  Reader reader;
   Result<CodingStep> step(std::string_view input, std::span<char> output) override {
     return reader.step(input, output);
   }
-  Result<> finish() const override { return reader.finish(); }
+  Result<> finish() override { return reader.finish(); }
 };
 
 // Frames in a row. Each one's magic number is looked at here: the library, as Debian builds it,
@@ -122,7 +123,7 @@ class Decompressor::State::Zstd final : public State {
     return done;
   }
 
-  Result<> finish() const override {
+  Result<> finish() override {
     if (whole_ && have_ == 0 && part_ != Part::Frame) return {};
     return fail(Kind::Invalid, "zstd: the stream ends in the middle");
   }
@@ -210,8 +211,12 @@ Decompressor& Decompressor::operator=(Decompressor&&) noexcept = default;
 Result<Decompressor> Decompressor::make(Compression compression) {
   switch (compression) {
     case Compression::None: return Decompressor(std::make_unique<State::Plain>());
-    case Compression::Gzip: return Decompressor(std::make_unique<State::Gzip>());
+    case Compression::Gzip:
+      return Decompressor(std::make_unique<State::By<gzip::Reader<gzip::Inflate>>>());
     case Compression::Zstd: return Decompressor(std::make_unique<State::Zstd>());
+    case Compression::Bzip2:
+      return Decompressor(std::make_unique<State::By<foreign::Bzip2Reader>>());
+    case Compression::Xz: return Decompressor(std::make_unique<State::By<foreign::XzReader>>());
   }
   return fail(Kind::Invalid, "no such compression");
 }
@@ -329,8 +334,10 @@ Result<Compressor> Compressor::make(Compression compression, int level) {
       return Compressor(std::make_unique<State::Gzip>(level == 0 ? 6 : level));
     case Compression::Zstd:
       return Compressor(std::make_unique<State::Zstd>(level == 0 ? 3 : level));
+    case Compression::Bzip2:
+    case Compression::Xz: break;
   }
-  return fail(Kind::Invalid, "no such compression");
+  return fail(Kind::Unsupported, cat(to_string(compression), " is read, and not written"));
 }
 
 Result<CodingStep> Compressor::step(std::string_view input, std::span<char> output, bool last) {

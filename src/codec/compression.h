@@ -1,6 +1,7 @@
 // Compressed streams in and out, without descriptors: gzip (RFC 1952, several members), zstd
-// (RFC 8878, several frames) and plain bytes behind one interface. Memory is bounded: a zstd window
-// above window_bytes_max is refused.
+// (RFC 8878, several frames) and plain bytes behind one interface; bzip2 and xz are read, too.
+// Memory is bounded: a zstd window above window_bytes_max is refused, as is what xz would need
+// beyond xz_memory_bytes_max.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +14,12 @@
 
 namespace nacelle::codec {
 
-enum class Compression : uint8_t { None, Gzip, Zstd };
+enum class Compression : uint8_t { None, Gzip, Zstd, Bzip2, Xz };
 
-std::string_view to_string(Compression compression);  // "none", "gzip", "zstd"
+std::string_view to_string(Compression compression);  // "none", "gzip", "zstd", "bzip2"
 
-// What the first bytes of a stream say (four are enough). bzip2 and xz, which Docker reads, are
-// Unsupported by name; everything else is None.
-Result<Compression> detect_compression(std::string_view first_bytes);
+// What the first bytes of a stream say (six are enough). Everything that is not known is None.
+Compression detect_compression(std::string_view first_bytes);
 
 struct CodingStep {
   size_t consumed = 0;  // of the input
@@ -27,7 +27,8 @@ struct CodingStep {
   bool ended = false;   // a compressor has nothing more to give; a decompressor never says so
 };
 
-inline constexpr size_t window_bytes_max = 8u << 20;  // zstd's own recommendation for decoders
+inline constexpr size_t window_bytes_max = 8u << 20;      // zstd's own recommendation for decoders
+inline constexpr size_t xz_memory_bytes_max = 66u << 20;  // `xz -9` has a dictionary of 64 MiB
 
 class Decompressor {
  public:
@@ -52,8 +53,8 @@ class Decompressor {
 
 class Compressor {
  public:
-  // `level`: 0 means the default (gzip 6 as Docker's, zstd 3). Output is the same for the same
-  // input: no time stamp, no name in the gzip header.
+  // Of gzip, zstd or none. `level`: 0 means the default (gzip 6 as Docker's, zstd 3). Output is the
+  // same for the same input: no time stamp, no name in the gzip header.
   static Result<Compressor> make(Compression compression, int level = 0);
   ~Compressor();
   Compressor(Compressor&&) noexcept;

@@ -34,6 +34,8 @@ std::string media_type_of(codec::Compression compression) {
     case codec::Compression::None: return std::string(oci::media::oci_layer);
     case codec::Compression::Gzip: return std::string(oci::media::oci_layer_gzip);
     case codec::Compression::Zstd: return std::string(oci::media::oci_layer_zstd);
+    case codec::Compression::Bzip2:
+    case codec::Compression::Xz: break;  // no layer is made so
   }
   return {};
 }

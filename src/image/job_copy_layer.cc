@@ -52,17 +52,23 @@ Result<CopyLayerRequest::Reply> copy_as_it_is(StreamInput& input, std::string_vi
                                  input.compression()};
 }
 
+// What is not compressed, or so that no layer can be.
 Result<CopyLayerRequest::Reply> copy_compressing(StreamInput& input, std::string_view raw,
                                                  const Fd& output, Asker& asker,
                                                  codec::Compression compression) {
   TarCheck check;
   const auto stream = TRY(StreamOutput::open(output, compression));
   while (!raw.empty()) {
-    TRY(check.take(raw));
-    TRY(stream->append(raw));
+    while (true) {
+      const std::string_view bytes = TRY(input.decode(raw));
+      TRY(check.take(bytes));
+      TRY(stream->append(bytes));
+      if (raw.empty() && bytes.empty()) break;
+    }
     asker.progress(input.raw_bytes());
     raw = TRY(input.next_raw());
   }
+  TRY(input.next());  // that it does not end in the middle
   TRY(check.finish());
   const StreamOutput::Totals totals = TRY(stream->finish());
   return CopyLayerRequest::Reply{totals.blob, totals.diff_id, totals.blob_bytes, compression};
@@ -75,9 +81,11 @@ Result<CopyLayerRequest::Reply> copy_layer(const CopyLayerRequest& request, cons
   fault_point("copy_layer.begin");
   StreamInput stream(input);
   const std::string_view first = TRY(stream.next_raw());
-  auto reply = stream.compression() == codec::Compression::None
-                   ? copy_compressing(stream, first, output, asker, request.compression)
-                   : copy_as_it_is(stream, first, output, asker);
+  using codec::Compression;
+  const bool is_layers =
+      stream.compression() == Compression::Gzip || stream.compression() == Compression::Zstd;
+  auto reply = is_layers ? copy_as_it_is(stream, first, output, asker)
+                         : copy_compressing(stream, first, output, asker, request.compression);
   fault_point("copy_layer.done");
   return std::move(reply).context("layer archive");
 }

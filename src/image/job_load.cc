@@ -333,10 +333,16 @@ class Loader {
   Result<oci::Descriptor> describe_layer(const std::string& name) const {
     oci::Descriptor layer = TRY(describe(name, oci::media::oci_layer));
     const std::string beginning = TRY(archive_.read_beginning(*archive_.find(layer.digest)));
-    switch (TRY(codec::detect_compression(beginning).context(in_quotes(name)))) {
+    const codec::Compression compression = codec::detect_compression(beginning);
+    switch (compression) {
       case codec::Compression::None: break;
       case codec::Compression::Gzip: layer.media_type = oci::media::oci_layer_gzip; break;
       case codec::Compression::Zstd: layer.media_type = oci::media::oci_layer_zstd; break;
+      case codec::Compression::Bzip2:
+      case codec::Compression::Xz:
+        // No media type says so, for whoever would be given it.
+        return fail(Kind::Unsupported, cat(in_quotes(name), ": a layer compressed with ",
+                                           codec::to_string(compression)));
     }
     return layer;
   }

@@ -37,7 +37,7 @@ Result<std::string_view> StreamInput::next_raw() {
   raw_bytes_ += used;
   if (started_) return bytes;
   started_ = true;
-  compression_ = TRY(codec::detect_compression(bytes));
+  compression_ = codec::detect_compression(bytes);
   if (compression_ != Compression::None) {
     decompressor_ = TRY(codec::Decompressor::make(compression_));
     decoded_.resize(stream_buffer_bytes);

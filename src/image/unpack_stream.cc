@@ -195,7 +195,7 @@ Result<> LayerStream::produce_all() {
   const std::unique_ptr<char[]> first(new char[raw_bytes_max]);
   const size_t size = TRY(read_input(first.get(), raw_bytes_max));
   const std::string_view bytes(first.get(), size);
-  const codec::Compression compression = TRY(codec::detect_compression(bytes));
+  const codec::Compression compression = codec::detect_compression(bytes);
   // One digest for both, when they are of the same bytes.
   hashes_blob_ = compression != codec::Compression::None ||
                  algorithm_of(request_.blob) != algorithm_of(request_.diff_id);

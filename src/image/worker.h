@@ -51,9 +51,9 @@ struct WorkerOptions {
   WorkerKind kind = WorkerKind::Bytes;
   const Fd* root = nullptr;  // a directory; none: an empty file system
   RootIs root_is = RootIs::Directory;
-  std::vector<RootMount> mounts;  // outer ones first
-  bool read_only_root = false;    // for Pack it always is
-  uint64_t memory_bytes_max = 64u << 20;
+  std::vector<RootMount> mounts;           // outer ones first
+  bool read_only_root = false;             // for Pack it always is
+  uint64_t memory_bytes_max = 144u << 20;  // half of it for a dictionary of xz's
   // A worker that says nothing for so long (they report progress) is ended: Unavailable.
   std::chrono::seconds silence_max{120};
   // One that reports, and never more than before: the same, after so long (or silence_max, if that

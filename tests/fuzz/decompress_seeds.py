@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Seeds for fuzz_decompress in the directory named: four bytes that choose (see there), a stream."""
+import bz2
+import lzma
 import os
 import subprocess
 import sys
@@ -30,6 +32,13 @@ def seeds():
                                check=True).stdout
         yield "zstd" + level, 1, frame
         yield "zstd-frames" + level, 1, b"\x53\x2a\x4d\x18\x02\0\0\0ab" + frame + frame + bytes(9)
+    for name, data in (("text", TEXT), ("noise", NOISE), ("empty", b"")):
+        yield f"bzip2-{name}", 3, bz2.compress(data, 1)
+        yield f"xz-{name}", 4, lzma.compress(data, preset=0)
+    yield "bzip2-streams", 3, bz2.compress(b"x") + bz2.compress(TEXT) + bytes(9)
+    yield "xz-streams", 4, lzma.compress(b"x") + bytes(8) + lzma.compress(TEXT, check=lzma.CHECK_SHA256)
+    yield "xz-filters", 4, lzma.compress(NOISE, filters=[{"id": lzma.FILTER_DELTA, "dist": 3},
+                                                         {"id": lzma.FILTER_LZMA2, "preset": 0}])
 
 
 for name, mode, stream in seeds():

@@ -116,9 +116,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view stream(reinterpret_cast<const char*>(data) + 4, size - 4);
   const size_t input_step = data[1] + 1;
   const size_t output_step = (data[2] | data[3] << 8) + 1;
-  switch (data[0] % 3) {
+  switch (data[0] % 5) {
     case 0: check_steps(codec::Compression::Gzip, stream, input_step, output_step); break;
     case 1: check_steps(codec::Compression::Zstd, stream, input_step, output_step); break;
+    case 3: check_steps(codec::Compression::Bzip2, stream, input_step, output_step); break;
+    case 4: check_steps(codec::Compression::Xz, stream, input_step, output_step); break;
     default:
 #ifdef NACELLE_ISAL
       check_decoders(stream, input_step, output_step);

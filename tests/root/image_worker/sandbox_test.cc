@@ -193,7 +193,7 @@ TEST_F(SandboxTest, makes_no_code) {
 TEST_F(SandboxTest, memory_has_a_limit_that_is_named) {
   if (image::is_sanitized) GTEST_SKIP() << "sanitizers need all address space: no limit here";
   EXPECT_EQ(deed(WorkerKind::Bytes, "memory"),
-            "exhausted: nacelle-worker (bytes): ran out of its 64 MiB");
+            "exhausted: nacelle-worker (bytes): ran out of its 144 MiB");
 }
 
 TEST_F(SandboxTest, an_end_is_told_as_it_was) {

@@ -3,14 +3,41 @@
 #include <algorithm>
 #include <vector>
 
+#include <bzlib.h>
 #include <gtest/gtest.h>
+#include <lzma.h>
 #include <zlib.h>
 
 #include "base/check.h"
 
 namespace nacelle::codec::testing {
 
+namespace {
+
+// Nothing of ours writes these.
+std::string compress_foreign(Compression compression, std::string_view bytes) {
+  std::string out(bytes.size() + bytes.size() / 50 + 1024, '\0');
+  if (compression == Compression::Bzip2) {
+    auto size = static_cast<unsigned>(out.size());
+    CHECK(BZ2_bzBuffToBuffCompress(out.data(), &size, const_cast<char*>(bytes.data()),
+                                   static_cast<unsigned>(bytes.size()), 9, 0, 0) == BZ_OK);
+    out.resize(size);
+    return out;
+  }
+  size_t used = 0;
+  CHECK(lzma_easy_buffer_encode(
+            6, LZMA_CHECK_CRC64, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()),
+            bytes.size(), reinterpret_cast<uint8_t*>(out.data()), &used, out.size()) == LZMA_OK);
+  out.resize(used);
+  return out;
+}
+
+}  // namespace
+
 std::string compress(Compression compression, std::string_view bytes, size_t step, int level) {
+  if (compression == Compression::Bzip2 || compression == Compression::Xz) {
+    return compress_foreign(compression, bytes);
+  }
   Compressor compressor = *Compressor::make(compression, level);
   std::string out;
   std::vector<char> room(std::min<size_t>(step, 64 << 10));

@@ -34,7 +34,7 @@ TEST(CopyLayer, compresses_as_asked) {
     EXPECT_EQ(copied.reply->blob, codec::digest_of(written));
     EXPECT_EQ(copied.reply->size, written.size());
     EXPECT_EQ(copied.reply->diff_id, codec::digest_of(plain));
-    EXPECT_EQ(*codec::detect_compression(written), compression);
+    EXPECT_EQ(codec::detect_compression(written), compression);
     EXPECT_EQ(copied.asker.last, plain.size());
   }
 }
@@ -53,6 +53,23 @@ TEST(CopyLayer, leaves_what_is_compressed_already_as_it_is) {
       EXPECT_EQ(copied.reply->size, input.size());
     }
   }
+}
+
+// Nobody would know what it is, as a layer.
+TEST(CopyLayer, what_is_compressed_with_bzip2_is_compressed_as_asked) {
+  std::string plain = layer(), input(plain.size() + 1024, '\0');
+  auto size = static_cast<unsigned>(input.size());
+  ASSERT_EQ(BZ2_bzBuffToBuffCompress(input.data(), &size, plain.data(),
+                                     static_cast<unsigned>(plain.size()), 9, 0, 0),
+            BZ_OK);
+  input.resize(size);
+  const Copied copied(input, Compression::Gzip);
+  ASSERT_TRUE(copied.reply) << complaint(copied.reply);
+  EXPECT_EQ(copied.reply->compression, Compression::Gzip);
+  EXPECT_EQ(copied.reply->diff_id, codec::digest_of(plain));
+  EXPECT_EQ(codec::detect_compression(content_of(copied.output)), Compression::Gzip);
+  const Copied cut(input.substr(0, input.size() - 5), Compression::Gzip);
+  EXPECT_FALSE(cut.reply);
 }
 
 TEST(CopyLayer, refuses_what_is_no_archive) {
