@@ -41,7 +41,8 @@ struct Rights {
   uint32_t uid = 0, gid = 0, mode = 0755;
 };
 
-// The directory, made with those above it that are missing.
+// The directory, made with those above it that are missing; what links name is made where they
+// lead.
 Result<Fd> ensure_directory(const Fd& root, std::string_view path, const Rights& rights) {
   Fd at = TRY(open_directory(root, ""));
   std::string_view rest = path;
@@ -50,7 +51,12 @@ Result<Fd> ensure_directory(const Fd& root, std::string_view path, const Rights&
     if (name.empty()) continue;
     auto next = open_directory(at, name);
     if (!next && next.error().error_number() == ENOENT) {
-      if (::mkdirat(at.get(), name.c_str(), 0755) < 0) return failed("mkdir", path);
+      if (::mkdirat(at.get(), name.c_str(), 0755) < 0) {
+        if (errno != EEXIST) return failed("mkdir", path);
+        const std::string real = TRY(follow_path(root, std::string(path)));
+        if (real == path) return fail_errno(EEXIST, cat("mkdir '", shown_name(path), "'"));
+        return ensure_directory(root, real, rights);
+      }
       next = open_directory(at, name);
       if (next && (::fchown(next->get(), rights.uid, rights.gid) < 0 ||
                    ::fchmod(next->get(), rights.mode) < 0)) {
@@ -209,13 +215,16 @@ struct Target {
   std::string name;       // in it; "" is the directory itself
 };
 
-Target target_of(const CopyFilesRequest& request, const Fd& root, std::string_view source_name) {
+// A link at the destination's end is not replaced: what it leads to is written.
+Result<Target> target_of(const CopyFilesRequest& request, const Fd& root,
+                         std::string_view source_name) {
   const std::string path = absolute_path(request.destination);
   const bool into = request.destination.ends_with('/') || request.destination.ends_with("/.") ||
                     path == "/" || is_directory(root, path);
-  if (into) return {path, std::string(source_name)};
-  const size_t slash = path.rfind('/');
-  return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
+  if (into) return Target{path, std::string(source_name)};
+  const std::string real = TRY(follow_path(root, path));
+  const size_t slash = real.rfind('/');
+  return Target{slash == 0 ? "/" : real.substr(0, slash), real.substr(slash + 1)};
 }
 
 }  // namespace
@@ -234,7 +243,7 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
     const bool directory = S_ISDIR(found.status.st_mode);
     const bool unpacks =
         request.unpacks && S_ISREG(found.status.st_mode) && TRY(is_archive(found.file, each.path));
-    Target target = target_of(request, root, last_component(each.path));
+    Target target = TRY(target_of(request, root, last_component(each.path)));
     if (directory || unpacks) target = {absolute_path(request.destination), ""};
     Fd place = TRY(ensure_directory(root, target.directory, way));
     if (unpacks) {
@@ -245,7 +254,7 @@ Result<CopyFilesRequest::Reply> copy_files(const CopyFilesRequest& request, cons
     TRY(copier.copy(std::move(found), selection, target.name, std::move(place)));
   }
   for (const CopyFilesRequest::Text& text : request.texts) {
-    const Target target = target_of(request, root, last_component(text.name));
+    const Target target = TRY(target_of(request, root, last_component(text.name)));
     Fd place = TRY(ensure_directory(root, target.directory, way));
     TRY(copier.write(text.content, target.name, std::move(place)));
   }

@@ -41,8 +41,18 @@ bool asks_for_directory(std::string_view path) {
   return path.ends_with('/') || path.ends_with("/.") || path == ".";
 }
 
-// Where a path leads, each link followed; what does not exist stays as it is written.
-Result<std::string> follow(const Fd& root, const std::string& path) {
+FileStat describe(std::string name, const struct stat& status) {
+  return {.name = std::move(name),
+          .size = static_cast<uint64_t>(status.st_size),
+          .mode = status.st_mode,
+          .modified_s = status.st_mtim.tv_sec,
+          .modified_ns = static_cast<uint32_t>(status.st_mtim.tv_nsec),
+          .link_target = {}};
+}
+
+}  // namespace
+
+Result<std::string> follow_path(const Fd& root, const std::string& path) {
   std::string at;
   std::string rest = path;
   int links = 0;
@@ -73,17 +83,6 @@ Result<std::string> follow(const Fd& root, const std::string& path) {
   }
   return at.empty() ? "/" : at;
 }
-
-FileStat describe(std::string name, const struct stat& status) {
-  return {.name = std::move(name),
-          .size = static_cast<uint64_t>(status.st_size),
-          .mode = status.st_mode,
-          .modified_s = status.st_mtim.tv_sec,
-          .modified_ns = static_cast<uint32_t>(status.st_mtim.tv_nsec),
-          .link_target = {}};
-}
-
-}  // namespace
 
 std::string absolute_path(std::string_view path) {
   std::string clean;
@@ -120,7 +119,7 @@ Result<FoundPath> find_path(const Fd& root, std::string_view path) {
   const struct stat status = TRY(sys::stat_fd(found.file));
   const bool inside_only = path.ends_with("/.") || path == ".";
   found.stat = describe(inside_only ? "." : name, status);
-  if (S_ISLNK(status.st_mode)) found.stat.link_target = TRY(follow(root, whole));
+  if (S_ISLNK(status.st_mode)) found.stat.link_target = TRY(follow_path(root, whole));
   return found;
 }
 

@@ -24,6 +24,9 @@ Result<FoundPath> find_path(const Fd& root, std::string_view path);
 // Lexically: "/a/b", no "." or ".." left.
 std::string absolute_path(std::string_view path);
 
+// Where a path leads, each link followed; what does not exist stays as it is written.
+Result<std::string> follow_path(const Fd& root, const std::string& path);
+
 // The directory `path` leads to, for reading; "" is `directory` itself.
 Result<Fd> open_directory(const Fd& directory, const std::string& path);
 
