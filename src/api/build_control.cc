@@ -46,6 +46,9 @@ constexpr const char* buildkit_version = "v0.25.1";  // whose calls these are
 // What a frontend may ask of us, and each exporter and source knows: clients look for some.
 constexpr std::array frontend_caps = {"solve.base", "solve.inlinereturn", "return", "returnmap",
                                       "readfile.old"};
+constexpr const char* context_directory = "context";  // of the client's
+// Said where the Dockerfile comes from the client, whatever the context does.
+constexpr const char* own_dockerfile_key = "dockerfilekey";
 constexpr const char* several_outputs_cap = "exporter.multiple";
 
 template <class Message>
@@ -112,7 +115,7 @@ ring::Task<std::vector<std::string>> read_dockerfile(const BuildSession* session
   std::string text;
   if (const auto own = files.find(own_ignore); own != files.end()) {
     text = std::move(own->second);
-  } else {
+  } else if (!request->context.is_set()) {
     auto in_context = co_await session->read_files(
         {.directory = "context", .follow = {".dockerignore"}, .ignored = {}});
     text = std::move(in_context[".dockerignore"]);
@@ -127,11 +130,14 @@ ring::Task<std::vector<std::string>> read_dockerfile(const BuildSession* session
   co_return ignored;
 }
 
-ring::Task<> send_context(const BuildSession* session, BuildJournal* journal,
+ring::Task<> send_context(const BuildSession* session, BuildJournal* journal, std::string directory,
                           std::vector<std::string> ignored, Fd pipe) {
-  const std::string vertex = journal->begin("[internal] load build context");
+  const std::string vertex = journal->begin(
+      directory == context_directory ? "[internal] load build context"
+                                     : cat("[context ", directory, "] load from client"));
   co_await session->send_files(
-      {.directory = "context", .follow = {}, .ignored = std::move(ignored)}, std::move(pipe));
+      {.directory = std::move(directory), .follow = {}, .ignored = std::move(ignored)},
+      std::move(pipe));
   journal->finish(vertex);
 }
 
@@ -139,10 +145,27 @@ ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob
                        FrontendOptions options) {
   BuildRequest request = co_await read_frontend_options(options);
   const BuildSession session = co_await sessions->find(engine->loop, job->session);
-  std::vector<std::string> ignored = co_await read_dockerfile(&session, &request, &job->journal);
-  request.send_context = [&](Fd pipe) {
-    return send_context(&session, &job->journal, ignored, std::move(pipe));
-  };
+  std::vector<std::string> ignored;
+  if (BuildSession::is_upload(request.context.url)) {
+    request.context.send = [&, url = std::exchange(request.context.url, {})](Fd pipe) {
+      return session.send_upload(url, std::move(pipe));
+    };
+  }
+  const bool has_own = options.contains(own_dockerfile_key);
+  if (has_own || !request.context.is_set()) {
+    ignored = co_await read_dockerfile(&session, &request, &job->journal);
+  }
+  if (!request.context.is_set()) {
+    request.context.send = [&](Fd pipe) {
+      return send_context(&session, &job->journal, context_directory, ignored, std::move(pipe));
+    };
+  }
+  for (auto& [name, source] : request.contexts) {
+    if (source.directory.empty()) continue;
+    source.send = [&, directory = source.directory](Fd pipe) {
+      return send_context(&session, &job->journal, directory, {}, std::move(pipe));
+    };
+  }
   request.login = [&](oci::Reference name) -> ring::Task<image::Images::Login> {
     co_return co_await session.credentials(name.registry);
   };

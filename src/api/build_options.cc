@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "build/git_source.h"
 #include "codec/json.h"
 #include "oci/image.h"
 
@@ -36,6 +37,40 @@ Result<> read_network(std::string_view mode, BuildRequest& request) {
   } else if (!mode.empty() && mode != "sandbox" && mode != "default") {
     return fail(Kind::Invalid,
                 cat("network mode ", in_quotes(mode), " is not supported for builds"));
+  }
+  return {};
+}
+
+// "docker-image://NAME", "local:DIRECTORY", "https://..."
+Result<engine::BuildSource> read_source(const std::string& key, const std::string& value) {
+  engine::BuildSource source;
+  constexpr std::string_view image = "docker-image://", local = "local:";
+  if (value.starts_with(image)) {
+    source.image = value.substr(image.size());
+  } else if (value.starts_with(local)) {
+    source.directory = value.substr(local.size());
+  } else if (value.starts_with("http://") || value.starts_with("https://") ||
+             TRY(build::parse_git_source(value))) {
+    source.url = value;
+  } else {
+    return fail(Kind::Unsupported, cat(key, "=", value,
+                                       ": files come from a directory of the client's, from "
+                                       "docker-image://, http(s):// and repositories"));
+  }
+  return source;
+}
+
+// [{"Type": "registry", "Attrs": {"ref": "NAME"}}]
+Result<> read_cache_imports(const std::string& text, BuildRequest& request) {
+  const auto document = TRY(codec::json::Document::parse(text));
+  for (const codec::json::Value each : TRY(document.root().array())) {
+    std::string type;
+    std::map<std::string, std::string> attributes;
+    const codec::json::Object fields = TRY(each.object());
+    TRY(fields.need("Type", type));
+    TRY(fields.maybe("Attrs", attributes));
+    if (type != "registry") return fail(Kind::Unsupported, cat("unknown cache importer: ", type));
+    request.cache_from.push_back(std::move(attributes["ref"]));
   }
   return {};
 }
@@ -77,9 +112,13 @@ Result<> read_option(const std::string& key, const std::string& value, BuildRequ
     request.host.cgroup_parent = value;
   } else if (name == "force-network-mode") {
     return read_network(value, request);
-  } else if (name == "context" || name.starts_with(context_prefix)) {
-    return fail(Kind::Unsupported,
-                cat(key, "=", value, ": a build's context is taken from its client only"));
+  } else if (name == "cache-imports") {
+    return read_cache_imports(value, request);
+  } else if (name == "context") {
+    if (!value.empty()) request.context = TRY(read_source(key, value));
+  } else if (name.starts_with(context_prefix)) {
+    const std::string named = key.substr(context_prefix.size());
+    request.contexts.insert_or_assign(named, TRY(read_source(key, value)));
   } else if (name == "requestid") {
     return fail(Kind::Unsupported, cat("the builder does not answer ", in_quotes(value)));
   }
@@ -90,6 +129,8 @@ Result<> read_option(const std::string& key, const std::string& value, BuildRequ
 
 Result<BuildRequest> read_frontend_options(const FrontendOptions& options) {
   BuildRequest request;
+  request.platform_is_asked_for = true;
+  request.pulls_cache_from = true;
   for (const auto& [key, value] : options) TRY(read_option(key, value, request));
   return request;
 }

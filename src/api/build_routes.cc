@@ -1,8 +1,9 @@
-// POST /build, as clients of dockerd's own builder speak it: the context is the body, what happens
-// is told line by line. Three things are our own, for `nacelle build`: secrets come in a header;
-// ?nacelleoutput=TYPE (tar, docker, oci, cacheonly) has an archive of what was built told as lines,
-// and no image made; the agents (ssh) of ?session=ID may be spoken with. And the two doors of
-// BuildKit's clients: /grpc, where they ask us, and /session, where we ask them.
+// POST /build, as clients of dockerd's own builder speak it: the context is the body or what
+// ?remote=URL names, what happens is told line by line. Three things are our own, for `nacelle
+// build`: secrets come in a header; ?nacelleoutput=TYPE (tar, docker, oci, cacheonly) has an
+// archive of what was built told as lines, and no image made; the agents (ssh) of ?session=ID may
+// be spoken with. And the two doors of BuildKit's clients: /grpc, where they ask us, and /session,
+// where we ask them.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -76,6 +77,19 @@ Result<std::map<std::string, std::string, std::less<>>> pairs_of(const Call& cal
   return pairs;
 }
 
+// ["one", "other"]
+Result<std::vector<std::string>> list_of(const Call& call, std::string_view name) {
+  std::vector<std::string> list;
+  const std::string text(call.http.query(name));
+  if (text.empty()) return list;
+  const auto document = TRY(parse_body(text).context(name));
+  if (document.root().type() == codec::json::Type::Null) return list;
+  for (const codec::json::Value each : TRY(document.root().array())) {
+    list.push_back(TRY(each.string()));
+  }
+  return list;
+}
+
 using Secrets = std::map<std::string, std::string, std::less<>>;
 Result<Secrets> read_secrets(const std::string& header) {
   Secrets secrets;
@@ -128,11 +142,6 @@ Result<> refuse_unsupported(const Call& call) {
     return fail(Kind::Invalid,
                 "version=2: builds of BuildKit's are taken at /grpc, which buildx and compose use");
   }
-  const std::string_view remote = call.http.query("remote");
-  if (!remote.empty() && remote != "client-session") {
-    return fail(Kind::Invalid,
-                "remote: a context is taken from the request's body, not from a URL");
-  }
   const std::string_view outputs = call.http.query("outputs");
   if (!outputs.empty() && outputs != "null" && outputs != "[]") {
     return fail(Kind::Invalid, "outputs are BuildKit's, and not supported by this engine");
@@ -156,6 +165,9 @@ Result<BuildRequest> read_request(const Call& call) {
       request.names.push_back(std::move(name));
     }
   }
+  if (const std::string_view remote = call.http.query("remote"); remote != "client-session") {
+    request.context.url = remote;
+  }
   request.no_cache = call.flag("nocache");
   request.pull = call.flag("pull");
   request.squashed = call.flag("squash");
@@ -165,7 +177,9 @@ Result<BuildRequest> read_request(const Call& call) {
   for (auto& [key, value] : TRY(pairs_of(call, "labels"))) request.labels[key] = value;
   if (const std::string_view platform = call.http.query("platform"); !platform.empty()) {
     request.platform = TRY(oci::parse_platform(platform));
+    request.platform_is_asked_for = true;
   }
+  request.cache_from = TRY(list_of(call, "cachefrom"));
   TRY(read_limits(call, request.host));
   const auto logins = std::make_shared<const std::map<std::string, image::Credentials>>(
       registry_logins(call.http.request().headers));
@@ -246,6 +260,10 @@ ring::Task<> build(Call& call) {
   BuildLines told(lines, call.flag("q"));
   std::optional<BuildOutput> output = co_await output_of(call);
   Handing handing{.told = &told, .lines = &lines, .output = std::move(output)};
+  if (request.context.is_set()) {
+    co_await lines.tell(call, build_and_tell(&call, std::move(request), nullptr, &handing));
+    co_return;
+  }
   Pipe pipe = co_await open_pipe();
   const Fd context = std::move(pipe.read_end);
   co_await lines.tell(call,

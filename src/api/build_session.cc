@@ -12,6 +12,7 @@
 #include "api/file_sync.h"
 #include "base/text.h"
 #include "build/dockerfile.h"
+#include "http/url.h"
 #include "ring/ops.h"
 
 namespace nacelle::api {
@@ -23,6 +24,7 @@ using http::GrpcConnection;
 
 constexpr std::chrono::seconds patience{5};  // for a session that is on its way
 constexpr std::chrono::seconds answer_patience{30};
+constexpr std::string_view upload_host = "buildkit-session";
 constexpr const char* docker_hub = "https://index.docker.io/v1/";
 
 // Metadata is ASCII: others are sent as in a query, and said to be.
@@ -103,6 +105,22 @@ ring::Task<std::map<std::string, std::string>> BuildSession::read_files(Wish wis
   while (co_await turn(*call, receiver)) {
   }
   co_return sink.take();
+}
+
+bool BuildSession::is_upload(std::string_view url) {
+  const auto parsed = http::parse_url(url);
+  return parsed && parsed->host == upload_host;
+}
+
+ring::Task<> BuildSession::send_upload(std::string url, Fd pipe) const {
+  const http::Url parsed = co_await http::parse_url(url);
+  const std::unique_ptr<GrpcCall> call = co_await connection_->call(
+      "/moby.upload.v1.Upload/Pull", {{"urlpath", parsed.path}, {"urlhost", parsed.host}});
+  call->end_sending();
+  while (const std::optional<std::string> came = co_await call->receive()) {
+    std::string bytes = std::move(*(co_await parse<messages::Bytes>(*came)).mutable_data());
+    if (!co_await write_into_pipe(&loop_, &pipe, std::move(bytes))) co_return;
+  }
 }
 
 ring::Task<image::Credentials> BuildSession::credentials(std::string registry) const {

@@ -38,6 +38,9 @@ class BuildSession {
   ring::Task<> send_files(Wish wish, Fd pipe) const;
   // The same for few small ones: their content by their names.
   ring::Task<std::map<std::string, std::string>> read_files(Wish wish) const;
+  // What a client has put up for us under a URL of its session's: an archive, into a pipe.
+  static bool is_upload(std::string_view url);
+  ring::Task<> send_upload(std::string url, Fd pipe) const;
   // Anonymous where the client has no word for this registry.
   ring::Task<image::Credentials> credentials(std::string registry) const;
   ring::Task<std::optional<std::string>> secret(std::string id) const;

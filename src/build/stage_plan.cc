@@ -13,9 +13,13 @@ namespace {
 
 using codec::json::in_quotes;
 
+using Names = std::set<std::string, std::less<>>;
+
 // The last stage of `name` among the first `count`.
-std::optional<size_t> find_stage(const Dockerfile& file, std::string_view name, size_t count) {
+std::optional<size_t> find_stage(const Dockerfile& file, std::string_view name, size_t count,
+                                 const Names& replaced = {}) {
   const std::string lower = to_lower(name);
+  if (replaced.contains(lower)) return std::nullopt;
   while (count-- > 0) {
     if (!lower.empty() && file.stages[count].from.name == lower) return count;
   }
@@ -49,8 +53,8 @@ Result<Environment> global_arguments(const Dockerfile& file, const PlanOptions& 
 
 class Planner {
  public:
-  Planner(const Dockerfile& file, const Environment& global)
-      : file_(file), global_(global), states_(file.stages.size()) {}
+  Planner(const Dockerfile& file, const Environment& global, const Names& replaced)
+      : file_(file), global_(global), replaced_(replaced), states_(file.stages.size()) {}
 
   // Plans `index` behind everything it needs.
   Result<> visit(size_t index) {
@@ -90,7 +94,7 @@ class Planner {
     const std::string base = TRY(expand_from(stage, stage.from.base));
     if (base.empty())
       return fail_at(stage.source, cat("base name (", stage.from.base, ") should not be blank"));
-    planned.base.stage = find_stage(file_, base, index);
+    planned.base.stage = find_stage(file_, base, index, replaced_);
     if (!planned.base.stage) planned.base.image = base;
     if (!stage.from.platform.empty()) {
       planned.platform = TRY(expand_from(stage, stage.from.platform));
@@ -124,7 +128,7 @@ class Planner {
     }
     std::vector<Origin> origins;
     for (const std::string_view name : names) {
-      auto origin = find_origin(file_, name);
+      auto origin = find_origin(file_, name, replaced_);
       if (!origin) return fail_at(instruction.source, origin.error().message());
       origins.push_back(*std::move(origin));
     }
@@ -133,6 +137,7 @@ class Planner {
 
   const Dockerfile& file_;
   const Environment& global_;
+  const Names& replaced_;
   std::vector<State> states_;
   std::vector<PlannedStage> stages_;
 };
@@ -166,13 +171,14 @@ Environment platform_arguments(const oci::Platform& build, const oci::Platform& 
   return environment;
 }
 
-Result<Origin> find_origin(const Dockerfile& dockerfile, std::string_view from) {
+Result<Origin> find_origin(const Dockerfile& dockerfile, std::string_view from,
+                           const Names& replaced) {
   if (const auto number = parse_number<int64_t>(from)) {
     if (*number < 0 || static_cast<uint64_t>(*number) >= dockerfile.stages.size())
       return fail(Kind::Invalid, cat("invalid stage index ", *number));
     return Origin{.stage = static_cast<size_t>(*number), .image = {}};
   }
-  if (const auto stage = find_stage(dockerfile, from, dockerfile.stages.size()))
+  if (const auto stage = find_stage(dockerfile, from, dockerfile.stages.size(), replaced))
     return Origin{.stage = stage, .image = {}};
   return Origin{.stage = std::nullopt, .image = std::string(from)};
 }
@@ -181,7 +187,7 @@ Result<StagePlan> plan_stages(const Dockerfile& dockerfile, const PlanOptions& o
   if (dockerfile.stages.empty()) return fail(Kind::Invalid, "a Dockerfile without stages");
   StagePlan plan;
   plan.global_arguments = TRY(global_arguments(dockerfile, options));
-  Planner planner(dockerfile, plan.global_arguments);
+  Planner planner(dockerfile, plan.global_arguments, options.replaced);
   TRY(planner.visit(TRY(find_target(dockerfile, options.target))));
   plan.stages = std::move(planner).take();
   return plan;

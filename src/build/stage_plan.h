@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,8 @@ struct PlanOptions {
   Environment build_arguments;  // --build-arg
   oci::Platform build_platform = oci::host_platform();
   oci::Platform target_platform = oci::host_platform();
+  std::set<std::string, std::less<>>
+      replaced;  // names that mean no stage, whatever stages there are
 };
 
 // What FROM, COPY --from or a mount's `from` means: another stage, or else an image (`scratch`
@@ -59,6 +62,7 @@ Result<StagePlan> plan_stages(const Dockerfile& dockerfile, const PlanOptions& o
 
 // The same for one name alone: a trigger's COPY --from. Stage names go by lower case; the last
 // stage of a name is meant; a number is always a stage.
-Result<Origin> find_origin(const Dockerfile& dockerfile, std::string_view from);
+Result<Origin> find_origin(const Dockerfile& dockerfile, std::string_view from,
+                           const std::set<std::string, std::less<>>& replaced = {});
 
 }  // namespace nacelle::build

@@ -22,8 +22,6 @@
 namespace nacelle::engine {
 namespace {
 
-constexpr std::chrono::hours silence_max{24};
-constexpr const char* context_name = "context";
 constexpr const char* ignore_name = ".dockerignore";
 constexpr size_t short_id_digits = 12;
 constexpr std::string_view epoch_name = "SOURCE_DATE_EPOCH";
@@ -111,82 +109,37 @@ ring::Task<> stop_worker(image::Worker worker) { co_await worker.stop(); }
 Build::~Build() {
   stages_.clear();
   if (context_reader_) engine_.background->start(stop_worker(std::move(*context_reader_)));
-  context_ = Fd();
+  context_ = {};
+  named_.clear();
   fetched_ = Fd();
   engine_.background->start(image::Workspace::remove(engine_.loop, std::move(workspace_)));
 }
 
-// The context. -----------------------------------------------------------------------------------
-
-ring::Task<> Build::take_context(const Fd& archive) {
-  const int parent = workspace_.directory().get();
-  co_await sys::make_directory_at(parent, context_name, 0755);
-  context_ = co_await sys::open_at(parent, context_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  image::WorkerOptions options;
-  options.kind = image::WorkerKind::Files;
-  options.root = &context_;
-  options.silence_max = silence_max;
-  options.standstill_max = silence_max;
-  image::Worker worker = co_await image::Worker::start(engine_.loop, options);
-  image::WritePathRequest request;
-  request.path = "/";
-  auto written = co_await ring::as_result(worker.call(std::move(request), {&archive}));
-  if (!written && written.error().kind() == Kind::Cancelled) co_await std::move(written);
-  (void)co_await ring::as_result(worker.stop());
-  if (!written) {
-    co_await fail(written.error().kind(),
-                  cat("Error processing tar file: ", written.error().message()));
-  }
-}
-
-// The first step that needs it asks for it. Where it does not come the build fails, and with it
-// whoever waits.
-ring::Task<> Build::need_context() {
-  if (has_context_ || !request_.send_context) co_return;
-  if (std::exchange(fetches_context_, true)) {
-    while (!has_context_) co_await changed_.wait();
-    co_return;
-  }
-  co_await fetch_context();
-  has_context_ = true;
-  changed_.notify_all();
-}
-
-ring::Task<> Build::fetch_context() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) < 0) co_await fail_errno(errno, "pipe2");
-  const Fd archive(ends[0]);
-  Result<> sent;
-  ring::Scope sending(engine_.loop, [&](const Error& error) { sent = std::unexpected(error); });
-  sending.start(request_.send_context(Fd(ends[1])));
-  Result<> taken = co_await ring::as_result(take_context(archive));
-  if (!taken) sending.cancel();
-  co_await sending.join();
-  co_await std::move(sent);
-  co_await std::move(taken);
-}
+// The Dockerfile. --------------------------------------------------------------------------------
 
 ring::Task<> Build::read_dockerfile() {
+  if (!request_.dockerfile_text) co_await need_context();
   const std::string& name = request_.dockerfile;
   std::optional<std::string> text = request_.dockerfile_text;
-  if (!text) text = co_await read_from(context_, name, build::dockerfile_bytes_max);
+  if (!text) text = co_await read_from(context_.directory, name, build::dockerfile_bytes_max);
   if (!text) co_await fail(Kind::Invalid, cat("Cannot locate specified Dockerfile: ", name));
   dockerfile_ = co_await build::parse_dockerfile(*text, name);
   build::PlanOptions options;
   options.target = request_.target;
   options.build_arguments = request_.arguments;
   options.target_platform = request_.platform;
+  for (const auto& [each, source] : request_.contexts) options.replaced.insert(each);
   plan_ = co_await build::plan_stages(dockerfile_, options);
   if (request_.dockerfile_text) co_return;
   // Clients send both files whatever is ignored, since they are needed here.
   const std::optional<std::string> ignored =
-      co_await read_from(context_, ignore_name, codec::ignore_bytes_max);
+      co_await read_from(context_.directory, ignore_name, codec::ignore_bytes_max);
   if (!ignored) co_return;
   const codec::IgnoreList list = co_await codec::parse_ignore(*ignored);
   for (const std::string& each : {std::string(ignore_name), name}) {
     if (!list.ignores(each)) continue;
     const char* last = nullptr;
-    const long directory = sys::InRoot(context_.get()).ensure_parent(each.c_str(), &last);
+    const long directory = sys::InRoot(context_.directory.get()).ensure_parent(each.c_str(), &last);
     if (directory < 0) continue;
     const Fd opened(static_cast<int>(directory));
     (void)::unlinkat(opened.get(), last, 0);
@@ -220,24 +173,44 @@ void Build::show(const BuildStage& stage) {
   stage.listener->step_ends();
 }
 
-ring::Task<image::Details> Build::find_image(const BuildStage& stage, std::string name,
-                                             oci::Platform platform, bool pull) {
-  if (!pull) {
-    auto found = co_await ring::as_result(engine_.images->inspect(name));
-    if (found) co_return *std::move(found);
-    if (found.error().kind() != Kind::NotFound) co_await std::move(found);
+ring::Task<image::Details> Build::find_image(const BuildStage& stage, WantedImage wanted) {
+  const auto fits = [&](const image::Details& found) {
+    const oci::Platform& offered = found.record.config.platform;
+    return offered.architecture.empty() || oci::platform_match(wanted.platform, offered) > 0;
+  };
+  if (!wanted.pull) {
+    auto found = co_await ring::as_result(engine_.images->inspect(wanted.name));
+    if (found && (!wanted.platform_counts || fits(*found))) co_return *std::move(found);
+    if (!found && found.error().kind() != Kind::NotFound) co_await std::move(found);
   }
-  const oci::Reference reference = co_await oci::parse_reference(name);
+  const oci::Reference reference = co_await oci::parse_reference(wanted.name);
   image::Images::Login login;
   if (request_.login) login = co_await request_.login(reference);
   const image::PullOutcome pulled = co_await engine_.images->pull(
-      reference, std::move(platform), stage.listener->pulls(), std::move(login));
-  co_return co_await engine_.images->inspect(pulled.image.manifest.digest);
+      reference, wanted.platform, stage.listener->pulls(), std::move(login));
+  image::Details details = co_await engine_.images->inspect(pulled.image.manifest.digest);
+  if (!fits(details)) {
+    stage.listener->text(cat("[Warning] ", wanted.name, " is for ",
+                             details.record.config.platform.text(), ", and not for ",
+                             wanted.platform.text(), " as asked for\n"));
+  }
+  co_return details;
 }
 
 ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image, oci::Platform platform) {
-  image::Details details =
-      co_await find_image(stage, std::move(image), std::move(platform), request_.pull);
+  if (const BuildSource* const source = find_source(image)) {
+    if (source->image.empty()) {
+      co_await begin_from_files(stage, std::move(image), std::move(platform));
+      co_return;
+    }
+    image = source->image;
+  }
+  const bool is_own = !dockerfile_.stages[stage.plan->stage].from.platform.empty();
+  WantedImage wanted{.name = std::move(image),
+                     .platform = std::move(platform),
+                     .platform_counts = is_own || request_.platform_is_asked_for,
+                     .pull = request_.pull};
+  image::Details details = co_await find_image(stage, std::move(wanted));
   co_await lease_.protect(engine_.loop, {details.image.manifest.digest});
   stage.name = details.id().text();
   stage.record = std::move(details.record);
@@ -343,6 +316,7 @@ ring::Task<> Build::change_config(BuildStage& stage, const build::Instruction& i
   // Two blanks, as dockerd writes what changes no file. A SHELL is its own.
   std::string history = history_text(config.run, cat(' ', text));
   Step step = step_of(stage, std::move(config), std::move(history), {"configuration", text});
+  step.history_says_all = true;
   if (co_await take_cached(stage, step)) co_return;
   co_await finish(stage, std::move(step), std::nullopt);
 }
@@ -435,6 +409,7 @@ ring::Task<BuiltImage> Build::run(const Fd* context) {
   source_date_epoch_ = co_await read_source_date_epoch(request_.arguments);
   if (context != nullptr) co_await take_context(*context);
   co_await read_dockerfile();
+  co_await find_cache_sources();
   add_stages();
   co_await run_stages();
   const std::set<std::string> known = names_of_arguments(dockerfile_);

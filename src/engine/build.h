@@ -2,8 +2,8 @@
 // step has a digest of all that goes into it; what came out of it is kept (image/build_cache.h) and
 // taken again where the digest is the same. RUN is a container like any other, COPY and ADD are
 // done by a worker; stages that do not need each other are built side by side, and one that nothing
-// asks for is not built. Refuses, by name: secrets and agents (ssh) that are required and nobody
-// gives, and ADD from a git repository.
+// asks for is not built. Refuses, by name, secrets and agents (ssh) that are required and nobody
+// gives.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,17 @@ struct BuildAgents {
   std::function<ring::Task<>(std::string id, Fd connection)> serve;
 };
 
+// Where files of a build come from that are not given to build_image(): exactly one is set, or
+// none.
+struct BuildSource {
+  std::string image;                     // of this name
+  std::string directory;                 // of the client's, as it calls it
+  std::string url;                       // of a repository, an archive or one file
+  std::function<ring::Task<>(Fd)> send;  // writes an archive of them into a pipe
+
+  bool is_set() const { return !image.empty() || !directory.empty() || !url.empty() || send; }
+};
+
 struct BuildRequest {
   std::string dockerfile = "Dockerfile";  // in the context
   std::vector<oci::Reference> names;
@@ -47,14 +58,21 @@ struct BuildRequest {
   std::string target;
   HostConfig host;  // of the containers: limits, network, hosts
   oci::Platform platform = oci::host_platform();
+  bool platform_is_asked_for = false;  // else a base image that is here will do, whatever it is of
+  // Images whose layers are taken for those of steps that made them. Those that are not there are
+  // passed over.
+  std::vector<std::string> cache_from;
+  bool pulls_cache_from = false;
   // Who we are to the registry a base image comes from.
   std::function<ring::Task<image::Images::Login>(oci::Reference)> login;
   // The Dockerfile itself, where it is no file of the context. Who sends it has left out of the
   // context what is ignored.
   std::optional<std::string> dockerfile_text;
-  // Writes the context, an archive, into a pipe; asked only when a step needs it. Where there is
-  // none, the context is given to build_image().
-  std::function<ring::Task<>(Fd)> send_context;
+  // Asked for only when a step needs it, or the Dockerfile is in there. One file alone is the
+  // Dockerfile.
+  BuildSource context;
+  // What is meant by names in FROM, --from and RUN --mount=from, instead of stages and images.
+  std::map<std::string, BuildSource, std::less<>> contexts;
   // A secret by its id; nothing: there is none. Unset: nobody gives any.
   std::function<ring::Task<std::optional<std::string>>(std::string)> secret;
   BuildAgents agents;
@@ -119,9 +137,9 @@ struct BuiltImage {
   const codec::Digest& id() const { return record.id(); }
 };
 
-// `context` is an archive, read to its end; null where the request has
-// send_context. Cancelling it ends the build, and leaves no container, mount or directory; what its
-// finished steps made stays in the cache.
+// `context` is an archive, read to its end; null where the request says where it is. Cancelling it
+// ends the build, and leaves no container, mount or directory; what its finished steps made stays
+// in the cache.
 ring::Task<BuiltImage> build_image(Engine& engine, BuildRequest request, const Fd* context,
                                    BuildListener& listener);
 

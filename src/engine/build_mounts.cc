@@ -31,11 +31,6 @@ constexpr const char* secrets_name = "secrets";  // in the run directory; agents
 constexpr auto lock_pause = std::chrono::milliseconds(50);
 constexpr int private_caches_max = 64;
 
-std::string host_path(const Fd& directory) {
-  const std::string link = cat("/proc/self/fd/", directory.get());
-  return sys::read_link_at(sys::working_directory, link.c_str()).value_or("");
-}
-
 std::string target_of(const oci::RunConfig& run, const std::string& target) {
   if (target.starts_with('/')) return container::clean_path(target);
   return container::clean_path(cat('/', run.working_directory, '/', target));
@@ -65,6 +60,11 @@ std::string secret_id(const build::Mount& mount) {
 }
 
 }  // namespace
+
+std::string host_path(const Fd& directory) {
+  const std::string link = cat("/proc/self/fd/", directory.get());
+  return sys::read_link_at(sys::working_directory, link.c_str()).value_or("");
+}
 
 MountRequest bind_mount(std::string source, std::string target, bool read_only) {
   MountRequest request;
@@ -106,7 +106,7 @@ ring::Task<std::vector<Build::RunMount>> Build::find_mounts(const BuildStage& st
       one.source = co_await open_source(stage, from);
       one.from_context = from == nullptr;
       image::FindSourcesRequest request{
-          .patterns = {mount.source}, .exclude = {}, .owners = from != nullptr};
+          .patterns = {mount.source}, .exclude = {}, .owners = counts_owners(from)};
       const auto files = co_await find_sources(from, one.source, std::move(request));
       if (files.sources.size() != 1) {
         co_await fail(Kind::Invalid, cat("RUN --mount=", mount.text, ": one source is needed"));
@@ -127,7 +127,7 @@ ring::Task<MountRequest> Build::make_bind(RunMount& mount) {
   if (mount.from_context) {
     // Where its links lead: nobody moves anything in there.
     const char* const path = mount.path.empty() ? "." : mount.path.c_str();
-    const long opened = sys::InRoot(context_.get()).open(path, O_PATH);
+    const long opened = sys::InRoot(context_.directory.get()).open(path, O_PATH);
     if (opened < 0) co_await fail_errno(static_cast<int>(-opened), mount.path);
     mount.held = Fd(static_cast<int>(opened));
     co_return bind_mount(host_path(mount.held), mount.target, true);

@@ -137,6 +137,8 @@ ring::Task<> Build::run_command(BuildStage& stage, const build::Run& run,
   std::vector<std::string> parts{"RUN", text, network, form.script};
   for (const RunMount& mount : mounts) parts.push_back(mount.key);
   Step step = step_of(stage, config_of(stage), text, std::move(parts));
+  step.history_says_all =
+      mounts.empty() && form.script.empty() && run.network == build::RunNetwork::Default;
   if (co_await take_cached(stage, step)) co_return;
   CreateRequest request = plan_container(stage, run, words);
   if (!form.script.empty()) {
@@ -199,6 +201,34 @@ ring::Task<int> Build::follow(const BuildStage& stage, std::string id) {
     co_await stage.listener->room();
   }
   const WaitOutcome outcome = co_await waiting->outcome();
+  co_return outcome.exit_code;
+}
+
+ring::Task<int> Build::run_apart(CreateRequest request, std::string* said) {
+  constexpr size_t words_max = 4096;
+  request.host.annotations[step_annotation] = this_engine();
+  request.config.healthcheck = no_health_check();
+  auto image = std::make_shared<KnownImage>();
+  image->details.record = image::Images::draft({}, {});
+  image->root = co_await open_empty();
+  Containers& containers = *engine_.containers;
+  const Created created = co_await containers.state().create(std::move(request), image);
+  StepContainer container(engine_, created.id);
+  const auto waiting = co_await containers.wait(created.id, WaitCondition::NextExit);
+  co_await containers.start(created.id);
+  logs::ReadOptions options;
+  options.follow = true;
+  const std::unique_ptr<logs::Reader> reader = co_await containers.logs(created.id, options);
+  for (;;) {
+    const std::vector<logs::Entry> entries = co_await reader->next();
+    if (entries.empty()) break;
+    for (const logs::Entry& entry : entries) {
+      if (said->size() < words_max) *said += entry.text.substr(0, words_max - said->size());
+    }
+  }
+  while (said->ends_with('\n')) said->pop_back();
+  const WaitOutcome outcome = co_await waiting->outcome();
+  co_await container.remove();
   co_return outcome.exit_code;
 }
 

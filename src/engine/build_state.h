@@ -13,6 +13,7 @@
 
 #include "build/dockerfile.h"
 #include "build/expand.h"
+#include "build/git_source.h"
 #include "build/stage_plan.h"
 #include "codec/digest.h"
 #include "engine/build.h"
@@ -83,6 +84,7 @@ class TemporaryFile {
 // Where secrets and agents' sockets lie while a step has them: closed to all but us.
 Result<std::string> secrets_directory(const Engine& engine);
 MountRequest bind_mount(std::string source, std::string target, bool read_only);
+std::string host_path(const Fd& directory);
 
 class Build {
  public:
@@ -101,12 +103,11 @@ class Build {
     codec::Digest key;
     std::string history;  // created_by
     StageConfig config;   // after it
+    // What it makes is found by its history alone: there is nothing to it that this does not say.
+    bool history_says_all = false;
   };
 
   // build.cc
-  ring::Task<> take_context(const Fd& archive);
-  ring::Task<> need_context();
-  ring::Task<> fetch_context();
   ring::Task<> read_dockerfile();
   ring::Task<> run_stage(BuildStage& stage);
   ring::Task<> begin_stage(BuildStage& stage);
@@ -115,8 +116,13 @@ class Build {
   ring::Task<> run_instruction(BuildStage& stage, build::Instruction instruction,
                                const std::vector<Origin>& origins);
   ring::Task<> change_config(BuildStage& stage, const build::Instruction& instruction);
-  ring::Task<image::Details> find_image(const BuildStage& stage, std::string name,
-                                        oci::Platform platform, bool pull);
+  struct WantedImage {
+    std::string name;
+    oci::Platform platform;
+    bool platform_counts = false;  // of one that is here
+    bool pull = false;
+  };
+  ring::Task<image::Details> find_image(const BuildStage& stage, WantedImage wanted);
   void add_stages();
   ring::Task<> run_stages();
   ring::Task<> await_all();
@@ -126,6 +132,39 @@ class Build {
   ring::Task<codec::Digest> publish(const BuildStage& stage);
   void announce(BuildStage& stage, const build::Instruction* instruction, std::string_view text);
   void show(const BuildStage& stage);
+
+  // build_contexts.cc
+  // Files from outside: a context, or one that has a name.
+  struct Files {
+    Fd directory;
+    bool is_here = false, is_coming = false;
+  };
+  ring::Task<> take_archive(Files& files, const Fd& archive);
+  ring::Task<> take_context(const Fd& archive);
+  ring::Task<> need_context();
+  ring::Task<> need(Files& files, const BuildSource& source);
+  ring::Task<> take_sent(Files& files, const BuildSource& source);
+  ring::Task<> take_fetched(Files& files, const std::string& url);
+  bool keeps_git_of_contexts() const;
+  // Of the request: nothing where the name is a stage's or an image's.
+  const BuildSource* find_source(const std::string& name) const;
+  ring::Task<> begin_from_files(BuildStage& stage, std::string name, oci::Platform platform);
+  ring::Task<Fd> open_files(const std::string& name, const BuildSource& source);
+  // A mount of them, to be read.
+  static ring::Task<Fd> open_tree_of(const Files& files);
+  // Whose a file is counts in an image and a stage, and not in files that somebody sent.
+  bool counts_owners(const Origin* from) const;
+
+  // build_git.cc
+  struct Repository {
+    Fd directory;  // of it, or the one in there that is wanted
+    std::string commit;
+  };
+  ring::Task<> clone(Repository& repository, const build::GitSource& source, bool keeps_git);
+
+  // build_cache_from.cc
+  ring::Task<> find_cache_sources();
+  ring::Task<bool> take_from_image(BuildStage& stage, const Step& step);
 
   // build_steps.cc
   Step step_of(const BuildStage& stage, StageConfig config, std::string history,
@@ -140,8 +179,8 @@ class Build {
   };
   ring::Task<Scratch> make_scratch(const BuildStage& stage);
   ring::Task<> make_workdir(BuildStage& stage, const build::Instruction& instruction);
-  ring::Task<Fd> open_context() const;
   ring::Task<Fd> open_source(const BuildStage& stage, const Origin* from);
+  ring::Task<Fd> open_empty();
 
   // build_transfer.cc
   // COPY and ADD as one.
@@ -154,6 +193,8 @@ class Build {
     bool unpacks_fetched = false;          // those that come from a URL
     codec::Digest checksum;                // of the one source, which is a URL; empty: any will do
     std::vector<std::string> paths, urls;  // the sources
+    std::vector<build::GitSource> repositories;
+    bool keeps_git = false;
   };
   // A file of a URL's: what counts of it, and where it is once it is here.
   struct Fetched {
@@ -172,11 +213,19 @@ class Build {
   ring::Task<FoundSources> find_in_context(image::FindSourcesRequest request);
   ring::Task<FoundSources> find_paths(const Transfer& transfer, const Fd& root);
   ring::Task<> fetch(Fetched& file, const codec::Digest& checksum);
+  ring::Task<> fetch_for_add(Fetched& file, const codec::Digest& checksum);
   // What a transfer brings.
+  struct BroughtRepository {
+    Repository repository;
+    FoundSources found;
+  };
   struct Brought {
     FoundSources found;  // of its paths
     std::vector<Fetched> fetched;
+    std::vector<BroughtRepository> repositories;
   };
+  ring::Task<> copy_brought(const Scratch& scratch, const Transfer& transfer,
+                            image::CopyFilesRequest request, Brought brought);
   ring::Task<Brought> find_brought(const Transfer& transfer, const Fd& root);
   Step step_of_transfer(const BuildStage& stage, const Transfer& transfer,
                         const image::CopyFilesRequest& request, const Brought& brought) const;
@@ -227,6 +276,8 @@ class Build {
   ring::Task<> run_container(BuildStage& stage, Step step, CreateRequest request,
                              std::string shown);
   ring::Task<int> follow(const BuildStage& stage, std::string id);
+  // A container that is no step, on no image's files; what it says, as far as that is kept.
+  ring::Task<int> run_apart(CreateRequest request, std::string* said);
   ring::Task<std::string> write_script(const std::string& text);
 
   image::Store& store() const { return engine_.images->store(); }
@@ -236,16 +287,17 @@ class Build {
   BuildListener& listener_;
   image::Lease lease_;
   image::Workspace workspace_;
-  Fd context_;
-  bool has_context_ = false, fetches_context_ = false;
+  Files context_;
   // Has looked through the context before and is asked again: to start one takes longer than most
   // answers do.
   std::optional<image::Worker> context_reader_;
+  std::map<std::string, Files, std::less<>> named_;  // of the request's contexts
   Fd fetched_;  // a directory of directories, each of which has one file of a URL's
   build::Dockerfile dockerfile_;
   build::StagePlan plan_;
   std::map<size_t, BuildStage> stages_;  // by their place in the Dockerfile
   std::optional<int64_t> source_date_epoch_;
+  std::vector<image::ImageRecord> cache_sources_;
   size_t steps_ = 0;
   size_t running_ = 0;          // stages
   std::optional<Error> error_;  // of the first that failed

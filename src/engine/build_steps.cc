@@ -1,6 +1,5 @@
 // What every step begins and ends with, and WORKDIR.
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <time.h>
 
 #include <algorithm>
@@ -50,7 +49,7 @@ ring::Task<bool> Build::take_cached(BuildStage& stage, const Step& step) {
   if (request_.no_cache) co_return false;
   const image::BuildCache cache(store());
   std::optional<image::CachedStep> known = cache.find(step.key);
-  if (!known) co_return false;
+  if (!known) co_return co_await take_from_image(stage, step);
   // Protected first, looked at again then: a collection may have come between.
   std::vector<codec::Digest> digests = oci::chain_ids(known->record.config.diff_ids);
   for (const oci::Descriptor& layer : known->record.manifest.layers) {
@@ -131,6 +130,7 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   const std::string path = config.run.working_directory;
   std::string history = history_text(stage.run(), text);
   Step step = step_of(stage, std::move(config), std::move(history), {"WORKDIR", path});
+  step.history_says_all = true;
   if (co_await take_cached(stage, step)) co_return;
   // The user's, as BuildKit has it, and root's where nobody is called that.
   auto owner = co_await ring::as_result(owner_of(stage, stage.run().user));
@@ -144,25 +144,32 @@ ring::Task<> Build::make_workdir(BuildStage& stage, const build::Instruction& in
   co_await finish(stage, std::move(step), std::move(layer));
 }
 
-ring::Task<Fd> Build::open_context() const {
-  Fd mount = co_await sys::clone_mount(context_);
-  co_await sys::set_mount_attributes(mount, MOUNT_ATTR_RDONLY);
-  co_return mount;
-}
-
 ring::Task<Fd> Build::open_source(const BuildStage& stage, const Origin* from) {
   if (from == nullptr) {
     co_await need_context();
-    co_return co_await open_context();
+    co_return co_await open_tree_of(context_);
+  }
+  const BuildSource* const source = from->stage ? nullptr : find_source(from->image);
+  if (source != nullptr && source->image.empty()) {
+    co_return co_await open_files(from->image, *source);
   }
   image::ImageRecord record;
   if (from->stage) {
     record = stages_.at(*from->stage).record;
-  } else if (!from->is_scratch()) {
-    record = (co_await find_image(stage, from->image, request_.platform, false)).record;
+  } else if (source != nullptr || !from->is_scratch()) {
+    const std::string& image = source != nullptr ? source->image : from->image;
+    const WantedImage wanted{.name = image,
+                             .platform = request_.platform,
+                             .platform_counts = request_.platform_is_asked_for};
+    record = (co_await find_image(stage, wanted)).record;
     co_await lease_.protect(engine_.loop, {record.descriptor.digest});
   }
   if (!record.config.diff_ids.empty()) co_return co_await engine_.images->mount(record, {});
+  co_return co_await open_empty();
+}
+
+// A directory without anything, as a mount.
+ring::Task<Fd> Build::open_empty() {
   const int parent = workspace_.directory().get();
   constexpr const char* empty = "empty";
   auto made = sys::make_directory_at(parent, empty, 0755);

@@ -24,12 +24,6 @@ bool is_web(std::string_view source) {
   return source.starts_with("http://") || source.starts_with("https://");
 }
 
-bool is_git(std::string_view source) {
-  return source.starts_with("git@") || source.starts_with("git://") ||
-         source.starts_with("ssh://") ||
-         (is_web(source) && take_until(source, '#').ends_with(".git"));
-}
-
 // The words in which dockerd says that several files go into a directory.
 std::unexpected<Error> needs_directory(std::string_view keyword) {
   return fail(Kind::Invalid,
@@ -91,14 +85,20 @@ Result<Build::Transfer> Build::transfer_of(const build::Add& add) {
   Transfer transfer{.what = &add, .keyword = "ADD"};
   transfer.unpacks = add.unpack.value_or(true);
   transfer.unpacks_fetched = add.unpack.value_or(false);
+  transfer.keeps_git = add.keep_git_dir;
   for (const std::string& source : add.sources) {
-    if (is_git(source)) {
-      return fail(Kind::Unsupported,
-                  cat("ADD ", source, ": this builder knows no git repositories: RUN can do that"));
+    if (auto repository = TRY(build::parse_git_source(source))) {
+      transfer.repositories.push_back(*std::move(repository));
+    } else {
+      (is_web(source) ? transfer.urls : transfer.paths).push_back(source);
     }
-    (is_web(source) ? transfer.urls : transfer.paths).push_back(source);
   }
-  transfer.checksum = TRY(read_checksum(add));
+  const bool is_one_repository = add.sources.size() == 1 && transfer.repositories.size() == 1;
+  if (is_one_repository && add.files.empty()) {
+    if (!add.checksum.empty()) transfer.repositories.front().checksum = add.checksum;
+  } else {
+    transfer.checksum = TRY(read_checksum(add));
+  }
   return transfer;
 }
 
@@ -106,7 +106,7 @@ ring::Task<Build::FoundSources> Build::find_in_context(image::FindSourcesRequest
   // Taken while it works: a stage beside this one starts another.
   std::optional<image::Worker> reader = std::exchange(context_reader_, std::nullopt);
   if (!reader) {
-    const Fd root = co_await open_context();
+    const Fd root = co_await open_tree_of(context_);
     image::WorkerOptions options;
     options.kind = image::WorkerKind::Files;
     options.root = &root;
@@ -130,7 +130,7 @@ ring::Task<Build::FoundSources> Build::find_paths(const Transfer& transfer, cons
   image::FindSourcesRequest request{.patterns = transfer.paths,
                                     .exclude = transfer.what->exclude,
                                     .parents = transfer.parents,
-                                    .owners = transfer.from != nullptr};
+                                    .owners = counts_owners(transfer.from)};
   auto found = co_await ring::as_result(find_sources(transfer.from, root, std::move(request)));
   if (!found && found.error().kind() != Kind::Cancelled) {
     co_await fail(found.error().kind(),
@@ -156,13 +156,12 @@ ring::Task<> Build::fetch(Fetched& file, const codec::Digest& checksum) {
   auto remote =
       co_await ring::as_result(image::fetch_remote_file(engine_.loop, file.url, into, algorithm));
   if (!remote && remote.error().kind() != Kind::Cancelled) {
-    co_await fail(remote.error().kind(),
-                  cat("ADD failed: ", file.url, ": ", remote.error().message()));
+    co_await fail(remote.error().kind(), cat(file.url, ": ", remote.error().message()));
   }
   const image::RemoteFile fetched = co_await std::move(remote);
   if (!checksum.empty() && fetched.digest != checksum) {
-    co_await fail(Kind::Invalid, cat("ADD failed: digest mismatch for ", file.url, ": ",
-                                     fetched.digest.text(), " (expected: ", checksum.text(), ')'));
+    co_await fail(Kind::Invalid, cat("digest mismatch for ", file.url, ": ", fetched.digest.text(),
+                                     " (expected: ", checksum.text(), ')'));
   }
   const timespec time{.tv_sec = fetched.modified_s, .tv_nsec = 0};
   const timespec times[2] = {time, time};
@@ -171,6 +170,14 @@ ring::Task<> Build::fetch(Fetched& file, const codec::Digest& checksum) {
   // What is pinned by its content is the same file whenever it comes.
   file.modified_s = checksum.empty() ? fetched.modified_s : 0;
   file.path = path;
+}
+
+ring::Task<> Build::fetch_for_add(Fetched& file, const codec::Digest& checksum) {
+  auto fetched = co_await ring::as_result(fetch(file, checksum));
+  if (!fetched && fetched.error().kind() != Kind::Cancelled) {
+    co_await fail(fetched.error().kind(), cat("ADD failed: ", fetched.error().message()));
+  }
+  co_await std::move(fetched);
 }
 
 ring::Task<Build::Brought> Build::find_brought(const Transfer& transfer, const Fd& root) {
@@ -182,7 +189,19 @@ ring::Task<Build::Brought> Build::find_brought(const Transfer& transfer, const F
     file.name = co_await image::remote_file_name(url).context("ADD");
     file.digest = transfer.checksum;
     // With a checksum it is known what will come, and whether it is here in a step.
-    if (transfer.checksum.empty()) co_await fetch(file, transfer.checksum);
+    if (transfer.checksum.empty()) co_await fetch_for_add(file, transfer.checksum);
+  }
+  for (const build::GitSource& source : transfer.repositories) {
+    BroughtRepository& one = brought.repositories.emplace_back();
+    const bool keeps_git = source.keep_git_dir.value_or(transfer.keeps_git);
+    co_await clone(one.repository, source, keeps_git);
+    image::FindSourcesRequest all{.patterns = {"."}, .exclude = transfer.what->exclude};
+    one.found = co_await ask_files(engine_.loop, one.repository.directory, FilesRoot::ReadOnly,
+                                   std::move(all), nullptr);
+    // What git keeps for itself is never twice the same.
+    if (keeps_git) {
+      one.found.digest = step_key({"with .git", one.repository.commit, source.directory});
+    }
   }
   co_return brought;
 }
@@ -213,10 +232,17 @@ Build::Step Build::step_of_transfer(const BuildStage& stage, const Transfer& tra
     parts.insert(parts.end(), {transfer.unpacks_fetched ? "unpacked" : "fetched", file.name,
                                file.digest.text(), cat(file.modified_s)});
   }
-  const bool one = found.sources.size() + request.texts.size() + brought.fetched.size() == 1;
-  const std::string_view kind = !one ? "multi:" : found.all_are_directories ? "dir:" : "file:";
-  codec::Digest shown =
-      one && !brought.fetched.empty() ? brought.fetched.front().digest : found.digest;
+  for (const BroughtRepository& each : brought.repositories) {
+    parts.insert(parts.end(), {"repository", each.found.digest.text()});
+  }
+  const bool one = found.sources.size() + request.texts.size() + brought.fetched.size() +
+                       brought.repositories.size() ==
+                   1;
+  const bool is_directory = found.all_are_directories || !brought.repositories.empty();
+  const std::string_view kind = !one ? "multi:" : is_directory ? "dir:" : "file:";
+  codec::Digest shown = found.digest;
+  if (!brought.fetched.empty()) shown = brought.fetched.front().digest;
+  if (!brought.repositories.empty()) shown = brought.repositories.front().found.digest;
   if (shown.empty() || !one) shown = step_key(parts);
   // Flags as BuildKit writes them, which says nothing of --exclude.
   std::string flags = transfer.parents ? "--parents " : "";
@@ -237,12 +263,36 @@ ring::Task<> Build::copy(const Scratch& scratch, image::CopyFilesRequest request
   co_await std::move(copied);
 }
 
+// What came from elsewhere, each from where it is by now.
+ring::Task<> Build::copy_brought(const Scratch& scratch, const Transfer& transfer,
+                                 image::CopyFilesRequest request, Brought brought) {
+  request.texts.clear();
+  for (BroughtRepository& each : brought.repositories) {
+    image::CopyFilesRequest all = request;
+    all.sources = each.found.sources;
+    if (!all.destination.ends_with('/')) all.destination += '/';
+    all.unpacks = false;
+    const Fd mount = co_await sys::clone_mount(each.repository.directory);
+    co_await copy(scratch, std::move(all), mount, transfer.keyword);
+  }
+  if (brought.fetched.empty()) co_return;
+  request.sources.clear();
+  request.exclude.clear();
+  request.unpacks = transfer.unpacks_fetched;
+  for (Fetched& file : brought.fetched) {
+    request.sources.push_back({.path = std::move(file.path), .pattern = {}});
+  }
+  const Fd fetched = co_await sys::clone_mount(fetched_);
+  co_await copy(scratch, std::move(request), fetched, transfer.keyword);
+}
+
 ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
   const build::Transfer& what = *transfer.what;
   co_await check_transfer(what, transfer.keyword);
   // The context is asked for where it is needed: not by URLs alone.
   Fd source;
-  if (transfer.urls.empty() || what.sources.size() + what.files.size() > transfer.urls.size()) {
+  const size_t elsewhere = transfer.urls.size() + transfer.repositories.size();
+  if (elsewhere == 0 || what.sources.size() + what.files.size() > elsewhere) {
     source = co_await open_source(stage, transfer.from);
   }
   Brought brought = co_await find_brought(transfer, source);
@@ -258,26 +308,17 @@ ring::Task<> Build::run_transfer(BuildStage& stage, Transfer transfer) {
     co_await needs_directory(transfer.keyword);
   }
   Step step = step_of_transfer(stage, transfer, request, brought);
+  // Which files came is in there, by their digest.
+  step.history_says_all = what.exclude.empty() && !transfer.unpacks_fetched;
   if (co_await take_cached(stage, step)) co_return;
   const auto [uid, gid] = co_await owner_of(stage, what.chown);
   request.uid = uid;
   request.gid = gid;
-  // Whose a file is counts in an image, and not in a context.
-  request.keeps_owners = transfer.from != nullptr && what.chown.empty();
-  for (Fetched& file : brought.fetched) co_await fetch(file, transfer.checksum);
+  request.keeps_owners = counts_owners(transfer.from) && what.chown.empty();
+  for (Fetched& file : brought.fetched) co_await fetch_for_add(file, transfer.checksum);
   Scratch scratch = co_await make_scratch(stage);
   if (source) co_await copy(scratch, request, source, transfer.keyword);
-  if (!brought.fetched.empty()) {
-    request.sources.clear();
-    request.texts.clear();
-    request.exclude.clear();
-    request.unpacks = transfer.unpacks_fetched;
-    for (Fetched& file : brought.fetched) {
-      request.sources.push_back({.path = std::move(file.path), .pattern = {}});
-    }
-    const Fd fetched = co_await sys::clone_mount(fetched_);
-    co_await copy(scratch, std::move(request), fetched, transfer.keyword);
-  }
+  co_await copy_brought(scratch, transfer, std::move(request), std::move(brought));
   scratch.root = Fd();
   auto layer = co_await engine_.images->pack_layer(scratch.upper, lease_, source_date_epoch_);
   co_await finish(stage, std::move(step), std::move(layer));

@@ -61,6 +61,21 @@ start_agent() {
   sed -n 's/^SSH_AGENT_PID=\([0-9]*\).*/\1/p' <<<"$said" >>"$work/agents.pids"
   ssh-keygen -q -t ed25519 -N '' -C "key-$1" -f "$work/$1.key" && SSH_AUTH_SOCK=$work/$1 ssh-add -q "$work/$1.key"
 }
+# start_repositories PORT: git://127.0.0.1:PORT/whole, with a tag v1, a branch other, links that lead
+# out and a submodule, git://127.0.0.1:PORT/part.
+start_repositories() (
+  export GIT_{AUTHOR,COMMITTER}_{NAME,EMAIL}=somebody GIT_CONFIG_NOSYSTEM=1 GIT_ALLOW_PROTOCOL=git:file
+  mkdir -p "$work/git" && cd "$work/git" || exit
+  git init -q -b main part && echo part >part/part && git -C part add . && git -C part commit -q -m part || exit
+  git daemon --reuseaddr --export-all --base-path="$work/git" --listen=127.0.0.1 --port="$1" >"$work/git.log" 2>&1 &
+  echo $! >"$work/git.pid"
+  git init -q -b main whole && cd whole && mkdir sub || exit
+  printf 'FROM busybox\nCOPY . /all/\n' >Dockerfile; echo first >word; echo deep >sub/word; cp Dockerfile sub/
+  ln -s /etc out; ln -s ../../../../etc/passwd passwd; echo 'exit 0' >run; chmod +x run
+  git add . && git commit -q -m first && git tag v1 && git branch other || exit
+  echo second >word && git commit -q -a -m second && eventually 20 git submodule -q add git://127.0.0.1:"$1"/part && git commit -q -m third
+)
+stop_repositories() { kill "$(cat "$work/git.pid")"; }
 stop_agents() { kill $(cat "$work/agents.pids"); }
 
 in_sid() { chroot "$work/sid" env PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$work/home" DOCKER_HOST="unix:///run/nacelle/nacelle.sock" "$@"; }

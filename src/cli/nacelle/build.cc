@@ -1,5 +1,5 @@
-// build: the context is sent as an archive made on the way, without what .dockerignore names; what
-// the engine says of it is shown as it comes.
+// build: the context is sent as an archive made on the way, without what .dockerignore names, or
+// the engine is told where it is; what the engine says of it is shown as it comes.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +16,7 @@
 
 #include "base/text.h"
 #include "build/dockerfile.h"
+#include "build/git_source.h"
 #include "cli/nacelle/agent_session.h"
 #include "cli/nacelle/archive_source.h"
 #include "cli/nacelle/build_output.h"
@@ -49,7 +50,7 @@ struct BuildOptions {
 };
 
 Options options_of(BuildOptions& build) {
-  Options options("build [OPTIONS] DIRECTORY|-", "Builds an image from a Dockerfile.");
+  Options options("build [OPTIONS] DIRECTORY|URL|-", "Builds an image from a Dockerfile.");
   options.list("tag", 't', build.tags, "NAME[:TAG]", "Name the image so")
       .value("file", 'f', build.dockerfile, "FILE",
              "The Dockerfile; - reads it from standard input")
@@ -85,7 +86,8 @@ Options options_of(BuildOptions& build) {
       .flag("squash", 0, build.squash, "Make what is added to the base image one layer")
       .flag("disable-content-trust", 0, build.trust, "Accepted for Docker's sake")
       .flag("compress", 0, build.compress, "Accepted: the engine is on this machine")
-      .list("cache-from", 0, build.cache_from, "IMAGE", "Accepted: the engine has its own cache")
+      .list("cache-from", 0, build.cache_from, "IMAGE",
+            "Take this image's layers for those of steps that made them")
       .operands(1, 1);
   return options;
 }
@@ -94,6 +96,7 @@ Options options_of(BuildOptions& build) {
 
 struct Context {
   std::function<Result<size_t>(std::span<char>)> source;
+  std::string remote;  // or a URL
   std::string dockerfile = "Dockerfile";
   std::string text;  // of it, where it was read here
 };
@@ -238,6 +241,23 @@ Result<Context> context_of_directory(const std::string& directory, const BuildOp
   return context;
 }
 
+bool is_remote(const std::string& where) {
+  if (::access(where.c_str(), F_OK) == 0) return false;
+  const auto repository = build::parse_git_source(where);
+  return where.starts_with("http://") || where.starts_with("https://") || !repository ||
+         *repository;
+}
+
+Result<Context> context_elsewhere(const std::string& url, const BuildOptions& build) {
+  if (build.dockerfile == "-") {
+    return fail(Kind::Unsupported, cat("-f -: the Dockerfile of ", url, " is in there"));
+  }
+  Context context;
+  context.remote = url;
+  if (!build.dockerfile.empty()) context.dockerfile = build.dockerfile;
+  return context;
+}
+
 // The request. -----------------------------------------------------------------------------------
 
 // As buildx: a time that the environment says all builds are to be of.
@@ -297,6 +317,11 @@ Result<Target> target_of(const BuildOptions& build, const std::string& dockerfil
   target.maybe("networkmode", build.network).maybe("cgroupparent", build.cgroup_parent);
   target.maybe("cpusetcpus", build.processors).maybe("cpusetmems", build.memory_nodes);
   if (!build.arguments.empty()) target.with("buildargs", pairs(build.arguments, true).json());
+  if (!build.cache_from.empty()) {
+    Datum images = Datum::array();
+    for (const std::string& each : build.cache_from) images.push(each);
+    target.with("cachefrom", images.json());
+  }
   if (!build.labels.empty()) target.with("labels", pairs(build.labels, false).json());
   std::string hosts;
   for (const std::string& host : build.hosts) hosts += cat(hosts.empty() ? "" : ",", host);
@@ -409,14 +434,16 @@ Result<int> run_build(Session& session, const Arguments& arguments) {
   BuildOutput output(TRY(parse_build_destination(build.output)));
   TRY(output.prepare());
   if (!build.id_file.empty()) (void)::unlink(build.id_file.c_str());
-  const Context context =
-      TRY(where == "-" ? context_of_input(build) : context_of_directory(where, build));
+  const Context context = TRY(where == "-"       ? context_of_input(build)
+                              : is_remote(where) ? context_elsewhere(where, build)
+                                                 : context_of_directory(where, build));
   Api* api = TRY(session.api());
   Api::Request request{.method = "POST",
                        .target = TRY(target_of(build, context.dockerfile)),
                        .body = {},
                        .headers = {{"X-Registry-Config", registry_config(context.text)}},
                        .body_source = context.source};
+  request.target.maybe("remote", context.remote);
   request.target.maybe("nacelleoutput", output.wanted());
   if (!build.secrets.empty()) {
     request.headers.emplace_back("X-Nacelle-Build-Secrets", TRY(secrets_header(build.secrets)));

@@ -38,13 +38,27 @@ TEST(BuildOptions, are_read) {
   EXPECT_EQ(request->host.network_mode, "none");
 }
 
+TEST(BuildOptions, contexts_come_from_elsewhere) {
+  const auto request = read_frontend_options({{"context", "https://x/y.tar"},
+                                              {"context:base", "docker-image://x:1"},
+                                              {"context:files", "local:here"},
+                                              {"context:page", "http://x/page"}});
+  ASSERT_TRUE(request) << request.error().message();
+  EXPECT_EQ(request->context.url, "https://x/y.tar");
+  ASSERT_EQ(request->contexts.size(), 3u);
+  EXPECT_EQ(request->contexts.at("base").image, "x:1");
+  EXPECT_EQ(request->contexts.at("files").directory, "here");
+  EXPECT_EQ(request->contexts.at("page").url, "http://x/page");
+  EXPECT_FALSE(read_frontend_options({})->context.is_set());
+}
+
 TEST(BuildOptions, what_would_change_the_image_and_is_not_understood_is_refused) {
   for (const FrontendOptions& options :
        {FrontendOptions{{"platform", "linux/amd64,linux/arm64"}},
         FrontendOptions{{"platform", "no platform"}}, FrontendOptions{{"ulimit", "nofile=x"}},
         FrontendOptions{{"shm-size", "big"}}, FrontendOptions{{"force-network-mode", "strange"}},
-        FrontendOptions{{"context", "https://x/y.git"}},
-        FrontendOptions{{"context:base", "docker-image://x"}},
+        FrontendOptions{{"context", "/a/b"}}, FrontendOptions{{"context:base", "input:x"}},
+        FrontendOptions{{"context:base", "oci-layout://x"}},
         FrontendOptions{{"requestid", "frontend.lint"}}}) {
     EXPECT_FALSE(read_frontend_options(options)) << options.begin()->first;
   }

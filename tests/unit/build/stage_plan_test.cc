@@ -53,6 +53,17 @@ TEST(StagePlan, says_where_everything_comes_from) {
   EXPECT_EQ(planned->stages[0].base.image, "base");
 }
 
+TEST(StagePlan, a_name_that_is_replaced_means_no_stage) {
+  PlanOptions options;
+  options.replaced = {"one"};
+  const auto planned = plan("FROM x AS one\nFROM one AS two\nCOPY --from=one a b\n", options);
+  ASSERT_TRUE(planned);
+  ASSERT_EQ(planned->stages.size(), 1u);
+  EXPECT_EQ(planned->stages[0].base.image, "one");
+  EXPECT_EQ(planned->stages[0].origins[0],
+            (std::vector<Origin>{{.stage = std::nullopt, .image = "one"}}));
+}
+
 TEST(StagePlan, from_means_an_earlier_stage_or_an_image) {
   const auto planned = plan("FROM later AS a\nFROM x AS later\nFROM LATER\n", {.target = "a"});
   ASSERT_TRUE(planned);
