@@ -32,8 +32,8 @@ bool is_web(std::string_view text) {
 // Neither an option of git's, nor a refspec, nor anything that a shell or a terminal takes notice
 // of.
 Result<> check_part(std::string_view what, std::string_view text, std::string_view also) {
-  const bool is_plain = std::ranges::all_of(
-      text, [&](char c) { return is_word(c) || also.contains(c); });
+  const bool is_plain =
+      std::ranges::all_of(text, [&](char c) { return is_word(c) || also.contains(c); });
   if (is_plain && !text.starts_with('-') && !text.starts_with('+')) return {};
   return fail(Kind::Invalid, cat("invalid ", what, " of a git repository: ", in_quotes(text)));
 }
@@ -70,7 +70,8 @@ Result<> read_query(std::string_view query, GitSource& source) {
     } else if (key == "keep-git-dir") {
       source.keep_git_dir = value.empty() || value == "1" || value == "true";
     } else {
-      return fail(Kind::Invalid, cat("unexpected ", in_quotes(key), " in the URL of a git repository"));
+      return fail(Kind::Invalid,
+                  cat("unexpected ", in_quotes(key), " in the URL of a git repository"));
     }
   }
   return {};

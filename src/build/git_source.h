@@ -1,4 +1,5 @@
-// URLs of git repositories, as ADD and contexts have them: "https://host/repository.git#ref:directory".
+// URLs of git repositories, as ADD and contexts have them:
+// "https://host/repository.git#ref:directory".
 #pragma once
 
 #include <optional>

@@ -13,8 +13,8 @@ namespace nacelle::container {
 inline constexpr const char* bare_null_device = "/null";
 
 // The namespace, for LaunchOptions::bare_mounts. It lives as long as the descriptor, and is of use
-// to callers in the initial user namespace only: elsewhere a new procfs or sysfs may be mounted only
-// where another one is in view (Unsupported).
+// to callers in the initial user namespace only: elsewhere a new procfs or sysfs may be mounted
+// only where another one is in view (Unsupported).
 Result<Fd> make_bare_mount_namespace();
 
 }  // namespace nacelle::container

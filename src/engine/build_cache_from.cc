@@ -1,5 +1,5 @@
-// --cache-from: an image that begins as what is being built does, and whose history goes on with the
-// step that is due, has that step's layer.
+// --cache-from: an image that begins as what is being built does, and whose history goes on with
+// the step that is due, has that step's layer.
 #include <algorithm>
 #include <utility>
 
@@ -35,12 +35,14 @@ ring::Task<> Build::find_cache_sources() {
       if (request_.login) login = co_await request_.login(reference);
       const auto pulled = co_await ring::as_result(
           engine_.images->pull(reference, request_.platform, nobody, std::move(login)));
-      if (!pulled && pulled.error().kind() == Kind::Cancelled) co_await std::unexpected(pulled.error());
+      if (!pulled && pulled.error().kind() == Kind::Cancelled)
+        co_await std::unexpected(pulled.error());
       if (pulled) found = co_await ring::as_result(engine_.images->inspect(name));
     }
     if (!found && found.error().kind() == Kind::Cancelled) co_await std::move(found);
     if (!found) {
-      listener_.text(cat("[Warning] no cache is taken from ", name, ": ", found.error().message(), '\n'));
+      listener_.text(
+          cat("[Warning] no cache is taken from ", name, ": ", found.error().message(), '\n'));
       continue;
     }
     co_await lease_.protect(engine_.loop, {found->image.manifest.digest});

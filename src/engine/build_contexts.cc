@@ -1,6 +1,6 @@
 // Files that a build takes from outside: its context, and those that a request gives names of their
-// own. They come as archives, from whoever asks for the build or from a server, and a worker unpacks
-// them.
+// own. They come as archives, from whoever asks for the build or from a server, and a worker
+// unpacks them.
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -124,8 +124,8 @@ ring::Task<> Build::take_fetched(Files& files, const std::string& url) {
   }
   if (is_context) request_.dockerfile = dockerfile_name;
   const std::string directory = file.path.substr(0, file.path.find('/'));
-  files.directory = co_await sys::open_at(fetched_.get(), directory.c_str(),
-                                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  files.directory =
+      co_await sys::open_at(fetched_.get(), directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 // Names of their own. ----------------------------------------------------------------------------
@@ -134,7 +134,8 @@ ring::Task<> Build::take_fetched(Files& files, const std::string& url) {
 const BuildSource* Build::find_source(const std::string& name) const {
   if (request_.contexts.empty()) return nullptr;
   auto found = request_.contexts.find(name);
-  if (const auto reference = oci::parse_reference(name); found == request_.contexts.end() && reference) {
+  if (const auto reference = oci::parse_reference(name);
+      found == request_.contexts.end() && reference) {
     constexpr std::string_view by_default = ":latest";
     std::string shown = reference->familiar();
     if (shown.ends_with(by_default)) shown.resize(shown.size() - by_default.size());

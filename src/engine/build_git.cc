@@ -1,6 +1,6 @@
 // Repositories: brought by this machine's git, in a container that has its programs to read, one
-// directory to write, the machine's network, no capability, and nothing else. What comes out of it is
-// a stranger's, as any archive is.
+// directory to write, the machine's network, no capability, and nothing else. What comes out of it
+// is a stranger's, as any archive is.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -22,8 +22,8 @@ constexpr const char* git_program = "/usr/bin/git";
 constexpr uint32_t nobody = 65534;
 constexpr size_t commit_bytes_max = 128;
 
-// Its arguments: the URL, what of it is wanted or nothing, whether .git is kept. Where a server gives
-// no single commit, all are fetched.
+// Its arguments: the URL, what of it is wanted or nothing, whether .git is kept. Where a server
+// gives no single commit, all are fetched.
 constexpr const char* script = R"(set -e
 umask 022
 git init -q --template= tree
@@ -101,8 +101,9 @@ Result<> check_source(const build::GitSource& source) {
     return fail(Kind::Denied, cat(source.remote, ": a link-local address"));
   }
   if (::access(git_program, X_OK) != 0) {
-    return fail(Kind::Unsupported, cat(source.remote, ": it takes this machine's git to fetch it, and ",
-                                       git_program, " is not there"));
+    return fail(Kind::Unsupported,
+                cat(source.remote, ": it takes this machine's git to fetch it, and ", git_program,
+                    " is not there"));
   }
   return {};
 }
