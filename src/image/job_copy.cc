@@ -41,6 +41,16 @@ struct Rights {
   uint32_t uid = 0, gid = 0, mode = 0755;
 };
 
+// To what mkdir(2) has just made. A directory that hands on its group has done so, too.
+Result<> give_rights(const Fd& made, const Rights& rights, std::string_view path) {
+  const struct stat status = TRY(sys::stat_fd(made));
+  const uint32_t handed_on = status.st_mode & S_ISGID;
+  const gid_t group = handed_on != 0 && rights.gid == 0 ? status.st_gid : rights.gid;
+  if (::fchown(made.get(), rights.uid, group) < 0) return failed("chown", path);
+  if (::fchmod(made.get(), rights.mode | handed_on) < 0) return failed("chmod", path);
+  return {};
+}
+
 // The directory, made with those above it that are missing; what links name is made where they
 // lead.
 Result<Fd> ensure_directory(const Fd& root, std::string_view path, const Rights& rights) {
@@ -58,10 +68,7 @@ Result<Fd> ensure_directory(const Fd& root, std::string_view path, const Rights&
         return ensure_directory(root, real, rights);
       }
       next = open_directory(at, name);
-      if (next && (::fchown(next->get(), rights.uid, rights.gid) < 0 ||
-                   ::fchmod(next->get(), rights.mode) < 0)) {
-        return failed("chown", path);
-      }
+      if (next) TRY(give_rights(*next, rights, path));
     }
     if (!next && next.error().error_number() == ENOTDIR) {
       return fail(Kind::Invalid, cat("cannot copy to non-directory: ", shown_name(path)));

@@ -34,9 +34,13 @@ OTHERWISE = (
     ("heredoc:1", "/etc/caddy/Caddyfile|/usr/local/bin/start", "no variables in here-documents"),
     ("heredoc:1", "/etc/caddy/empty", "an empty here-document has a line"),
     ("heredoc:1", "/srv", "a WORKDIR that nothing follows is not made"),
+    ("alpine:3", "/opt/1/bin/state", "a WORKDIR takes no set-group-ID bit from the directory it is in"),
     ("assembled:1", "/usr/share/grafana/conf", "--chmod is not for directories on the way"),
 )
 
+KINDS = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "directory",
+         tarfile.SYMTYPE: "link", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
+         tarfile.FIFOTYPE: "pipe"}
 SHOWN_MAX = 6
 
 
@@ -48,6 +52,11 @@ class File:
     link: str = ""  # or a device's numbers
     content: str = ""
     attributes: tuple = ()
+
+    def __str__(self):
+        uid, gid = self.owner
+        return " ".join(filter(None, (self.kind, f"{self.mode:o} {uid}:{gid}", self.link, self.content,
+                                      str(self.attributes or ""))))
 
 
 def digest(content):
@@ -87,12 +96,11 @@ class Layer:
             link = f"{entry.devmajor}:{entry.devminor}"
         attributes = tuple(sorted((name, digest(value.encode("utf-8", "surrogateescape")))
                                   for name, value in entry.pax_headers.items() if name.startswith("SCHILY.xattr.")))
-        kind = {tarfile.AREGTYPE: tarfile.REGTYPE}.get(entry.type, entry.type)
-        return File(kind.decode(), entry.mode & 0o7777, (entry.uid, entry.gid), link, content, attributes)
+        return File(KINDS[entry.type], entry.mode & 0o7777, (entry.uid, entry.gid), link, content, attributes)
 
     def onto(self, below):
-        """The files of all, where `below` are those of the layers below."""
-        hidden = set(self.gone) | {path for path, each in self.files.items() if each.kind != "5"}
+        """The files of all, where `below` are those of the layers below. What is no directory hides one."""
+        hidden = set(self.gone) | {path for path, each in self.files.items() if each.kind != "directory"}
         shown = {path: each for path, each in below.items()
                  if not any(parent in hidden for parent in with_parents(path))
                  and not any(parent in self.opaque for parent in with_parents(path)[1:])}

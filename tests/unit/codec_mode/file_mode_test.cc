@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 
 namespace nacelle::codec {
@@ -54,6 +55,11 @@ TEST(FileMode, nobody_named_is_everybody_but_for_the_umask) {
 // Whatever kind of file it was.
 TEST(FileMode, is_of_permissions_alone) {
   EXPECT_EQ(ModeChange::parse("u+x")->apply(0100644, false), 0744u);
+}
+
+TEST(FileMode, knows_whether_it_was_a_number) {
+  EXPECT_EQ(ModeChange::parse("0750")->number(), 0750u);
+  EXPECT_EQ(ModeChange::parse("u=rwx,g=rx,o=")->number(), std::nullopt);
 }
 
 TEST(FileMode, refuses_what_is_no_mode) {

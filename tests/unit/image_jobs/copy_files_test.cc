@@ -39,8 +39,9 @@ class CopyFiles : public ::testing::Test {
     return out;
   }
 
- private:
   Directory source_, root_;
+
+ private:
   TestAsker asker_;
 };
 
@@ -87,6 +88,15 @@ TEST_F(CopyFiles, a_number_is_the_mode_of_the_way) {
   changing.mode = "u=rwx,go=x";
   ASSERT_TRUE(copy(changing));
   EXPECT_EQ(listing(), "number 711,number/x 711,number/y 711,words 755,words/x 711,words/y 711,");
+}
+
+TEST_F(CopyFiles, a_directory_hands_on_its_group) {
+  ASSERT_EQ(::mkdirat(root_.fd().get(), "to", 0755), 0);
+  ASSERT_EQ(::fchmodat(root_.fd().get(), "to", 02755, 0), 0);
+  CopyFilesRequest below = request({.path = "a/b", .pattern = {}});
+  below.destination = "/to/way/deep/";
+  ASSERT_TRUE(copy(below));
+  EXPECT_EQ(listing(), "way 2755,way/deep 2755,way/deep/x 600,way/deep/y 600,");
 }
 
 }  // namespace
