@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "api/build_inputs.h"
 #include "api/build_journal.h"
 #include "api/build_options.h"
 #include "api/build_outputs.h"
 #include "base/text.h"
-#include "codec/ignore.h"
 #include "engine/build.h"
 #include "image/build_cache.h"
 #include "ring/notice.h"
@@ -46,7 +46,6 @@ constexpr const char* buildkit_version = "v0.25.1";  // whose calls these are
 // What a frontend may ask of us, and each exporter and source knows: clients look for some.
 constexpr std::array frontend_caps = {"solve.base", "solve.inlinereturn", "return", "returnmap",
                                       "readfile.old"};
-constexpr const char* context_directory = "context";  // of the client's
 // Said where the Dockerfile comes from the client, whatever the context does.
 constexpr const char* own_dockerfile_key = "dockerfilekey";
 constexpr const char* several_outputs_cap = "exporter.multiple";
@@ -93,84 +92,12 @@ messages::WorkerRecord worker_of(const engine::Engine& engine) {
 
 // What is built. ---------------------------------------------------------------------------------
 
-// The Dockerfile and what it says to leave out. A .dockerignore of the Dockerfile's own name comes
-// before the context's.
-ring::Task<std::vector<std::string>> read_dockerfile(const BuildSession* session,
-                                                     BuildRequest* request, BuildJournal* journal) {
-  const std::string& name = request->dockerfile;
-  const std::string vertex = journal->begin(cat("[internal] load build definition from ", name));
-  const std::string own_ignore = cat(name, ".dockerignore");
-  const std::string other_name = name == "Dockerfile" ? "dockerfile" : name;
-  auto files = co_await session->read_files(
-      {.directory = "dockerfile", .follow = {name, own_ignore, other_name}, .ignored = {}});
-  auto found = files.find(name);
-  if (found == files.end()) found = files.find(other_name);
-  if (found == files.end()) {
-    co_await fail(Kind::NotFound,
-                  cat("failed to read dockerfile: open ", name, ": no such file or directory"));
-  }
-  journal->finish(vertex, cat("transferring dockerfile: ", found->second.size(), 'B'));
-  request->dockerfile_text = std::move(found->second);
-  const std::string ignoring = journal->begin("[internal] load .dockerignore");
-  std::string text;
-  if (const auto own = files.find(own_ignore); own != files.end()) {
-    text = std::move(own->second);
-  } else if (!request->context.is_set()) {
-    auto in_context = co_await session->read_files(
-        {.directory = "context", .follow = {".dockerignore"}, .ignored = {}});
-    text = std::move(in_context[".dockerignore"]);
-  }
-  const auto list =
-      co_await codec::parse_ignore(text).context([&] { return std::string(".dockerignore"); });
-  std::vector<std::string> ignored;
-  for (const codec::Pattern& pattern : list.patterns()) {
-    ignored.push_back(cat(pattern.taken_back() ? "!" : "", pattern.text()));
-  }
-  journal->finish(ignoring, cat("transferring context: ", text.size(), 'B'));
-  co_return ignored;
-}
-
-ring::Task<> send_context(const BuildSession* session, BuildJournal* journal, std::string directory,
-                          std::vector<std::string> ignored, Fd pipe) {
-  const std::string vertex = journal->begin(
-      directory == context_directory ? "[internal] load build context"
-                                     : cat("[context ", directory, "] load from client"));
-  co_await session->send_files(
-      {.directory = std::move(directory), .follow = {}, .ignored = std::move(ignored)},
-      std::move(pipe));
-  journal->finish(vertex);
-}
-
 ring::Task<> run_build(engine::Engine* engine, BuildSessions* sessions, BuildJob* job,
                        FrontendOptions options) {
   BuildRequest request = co_await read_frontend_options(options);
   const BuildSession session = co_await sessions->find(engine->loop, job->session);
-  std::vector<std::string> ignored;
-  if (BuildSession::is_upload(request.context.url)) {
-    request.context.send = [&, url = std::exchange(request.context.url, {})](Fd pipe) {
-      return session.send_upload(url, std::move(pipe));
-    };
-  }
-  const bool has_own = options.contains(own_dockerfile_key);
-  if (has_own || !request.context.is_set()) {
-    ignored = co_await read_dockerfile(&session, &request, &job->journal);
-  }
-  if (!request.context.is_set()) {
-    request.context.send = [&](Fd pipe) {
-      return send_context(&session, &job->journal, context_directory, ignored, std::move(pipe));
-    };
-  }
-  for (auto& [name, source] : request.contexts) {
-    if (source.directory.empty()) continue;
-    source.send = [&, directory = source.directory](Fd pipe) {
-      return send_context(&session, &job->journal, directory, {}, std::move(pipe));
-    };
-  }
-  request.login = [&](oci::Reference name) -> ring::Task<image::Images::Login> {
-    co_return co_await session.credentials(name.registry);
-  };
-  request.secret = [&](std::string id) { return session.secret(std::move(id)); };
-  request.agents = session.agents();
+  co_await take_from_session(&session, &job->journal, options.contains(own_dockerfile_key),
+                             &request);
   // What is not asked for is no image: it stays in the cache alone.
   request.is_published = std::ranges::any_of(job->outputs, &BuildOutput::is_stored);
   engine::BuiltImage built =

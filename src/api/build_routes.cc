@@ -1,9 +1,9 @@
 // POST /build, as clients of dockerd's own builder speak it: the context is the body or what
-// ?remote=URL names, what happens is told line by line. Three things are our own, for `nacelle
-// build`: secrets come in a header; ?nacelleoutput=TYPE (tar, docker, oci, cacheonly) has an
-// archive of what was built told as lines, and no image made; the agents (ssh) of ?session=ID may
-// be spoken with. And the two doors of BuildKit's clients: /grpc, where they ask us, and /session,
-// where we ask them.
+// ?remote=URL names, what happens is told line by line; as BuildKit's traces, with ?version=2.
+// Three things are our own, for `nacelle build`: secrets come in a header; ?nacelleoutput=TYPE
+// (tar, docker, oci, cacheonly) has an archive of what was built told as lines, and no image made;
+// the agents (ssh) of ?session=ID may be spoken with. And the two doors of BuildKit's clients:
+// /grpc, where they ask us, and /session, where we ask them.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -14,6 +14,8 @@
 
 #include "api/body_pipe.h"
 #include "api/build_control.h"
+#include "api/build_inputs.h"
+#include "api/build_journal.h"
 #include "api/build_lines.h"
 #include "api/build_outputs.h"
 #include "api/image_events.h"
@@ -26,6 +28,7 @@
 #include "codec/json_writer.h"
 #include "engine/build.h"
 #include "engine/moment.h"
+#include "engine/names.h"
 #include "oci/reference.h"
 #include "ring/ops.h"
 
@@ -36,7 +39,8 @@ using codec::json::Writer;
 using engine::BuildRequest;
 
 constexpr const char* output_query = "nacelleoutput";
-constexpr size_t archive_piece_bytes = 30u << 10;  // many of them may wait
+constexpr std::string_view client_session = "client-session";  // where ?remote= is no URL
+constexpr size_t archive_piece_bytes = 30u << 10;              // many of them may wait
 // Base 64 of {"id": base 64 of the secret}. What is in it is told nowhere.
 constexpr const char* secrets_header = "x-nacelle-build-secrets";
 
@@ -138,10 +142,6 @@ Result<> read_limits(const Call& call, engine::HostConfig& host) {
 }
 
 Result<> refuse_unsupported(const Call& call) {
-  if (call.http.query("version") == "2") {
-    return fail(Kind::Invalid,
-                "version=2: builds of BuildKit's are taken at /grpc, which buildx and compose use");
-  }
   const std::string_view outputs = call.http.query("outputs");
   if (!outputs.empty() && outputs != "null" && outputs != "[]") {
     return fail(Kind::Invalid, "outputs are BuildKit's, and not supported by this engine");
@@ -165,7 +165,7 @@ Result<BuildRequest> read_request(const Call& call) {
       request.names.push_back(std::move(name));
     }
   }
-  if (const std::string_view remote = call.http.query("remote"); remote != "client-session") {
+  if (const std::string_view remote = call.http.query("remote"); remote != client_session) {
     request.context.url = remote;
   }
   request.no_cache = call.flag("nocache");
@@ -251,10 +251,85 @@ ring::Task<> build_and_tell(Call* call, BuildRequest request, const Fd* context,
   }
 }
 
+// A build that is watched as BuildKit's clients do (?version=2). ---------------------------------
+
+std::string trace_line(std::string_view message) {
+  Writer json;
+  json.begin_object().member("id", "moby.buildkit.trace");
+  json.member("aux", codec::to_base64(message)).end_object();
+  return std::move(json).take() + "\r\n";
+}
+
+std::string image_line(const codec::Digest& id) {
+  Writer json;
+  json.begin_object().member("id", "moby.image.id");
+  json.key("aux").begin_object().member("ID", id.text()).end_object().end_object();
+  return std::move(json).take() + "\r\n";
+}
+
+ring::Task<> tell_journal(BuildJournal* journal, ProgressLines* lines) {
+  while (const std::optional<std::string> message = co_await journal->next()) {
+    lines->add(trace_line(*message));
+    co_await lines->room();
+  }
+}
+
+// Where there is neither `context` nor one in the request, `session` has it.
+ring::Task<codec::Digest> build_for_journal(Call* call, BuildRequest request, const Fd* context,
+                                            const BuildSession* session, BuildJournal* journal) {
+  if (context == nullptr && !request.context.is_set()) {
+    co_await take_from_session(session, journal, false, &request);
+  }
+  co_return (co_await engine::build_image(call->engine, std::move(request), context, *journal))
+      .id();
+}
+
+ring::Task<> build_and_trace(Call* call, BuildRequest request, const Fd* context,
+                             const BuildSession* session, ProgressLines* lines) {
+  const std::vector<oci::Reference> names = request.names;
+  BuildJournal journal(engine::random_id());
+  journal.watch();
+  ring::Scope telling(call->engine.loop, [](const Error&) {});
+  telling.start(tell_journal(&journal, lines));
+  const auto built =
+      co_await as_result(build_for_journal(call, std::move(request), context, session, &journal));
+  journal.close(built ? Result<>() : std::unexpected(built.error()));
+  if (!built && built.error().kind() == Kind::Cancelled) telling.cancel();
+  co_await telling.join();
+  if (!built) co_await fail(built.error().kind(), journal.words_of(built.error()));
+  lines->add(image_line(*built));
+  for (const oci::Reference& name : names) {
+    tell_image(*call, "tag", built->text(), name.familiar());
+  }
+}
+
+ring::Task<> build_traced(Call& call, BuildRequest request, std::optional<BuildSession> session) {
+  ProgressLines lines;
+  const BuildSession* const asked = session ? &*session : nullptr;
+  const bool is_asked = call.http.query("remote") == client_session;
+  if (is_asked && asked == nullptr) {
+    co_await fail(Kind::Invalid, cat("remote=", client_session, " needs a session"));
+  }
+  if (is_asked || request.context.is_set()) {
+    co_await lines.tell(call, build_and_trace(&call, std::move(request), nullptr, asked, &lines));
+    co_return;
+  }
+  Pipe pipe = co_await open_pipe();
+  const Fd context = std::move(pipe.read_end);
+  co_await lines.tell(
+      call, with_body(&call, std::move(pipe.write_end),
+                      build_and_trace(&call, std::move(request), &context, asked, &lines)));
+}
+
 ring::Task<> build(Call& call) {
   BuildRequest request = co_await read_request(call);
-  if (const std::string session(call.http.query("session")); !session.empty()) {
-    request.agents = (co_await call.builds.sessions().find(call.engine.loop, session)).agents();
+  std::optional<BuildSession> session;
+  if (const std::string id(call.http.query("session")); !id.empty()) {
+    session.emplace(co_await call.builds.sessions().find(call.engine.loop, id));
+    request.agents = session->agents();
+  }
+  if (call.http.query("version") == "2") {
+    co_return co_await build_traced(call, std::move(request), std::move(session));
   }
   ProgressLines lines;
   BuildLines told(lines, call.flag("q"));
