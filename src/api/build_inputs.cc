@@ -33,17 +33,16 @@ Result<Patterns> parse_patterns(const std::string& text) {
   return patterns;
 }
 
-// The Dockerfile, and what is not to be sent of the context. A .dockerignore of the Dockerfile's own
-// name comes before the context's.
+// The Dockerfile, and what is not to be sent of the context. A .dockerignore of the Dockerfile's
+// own name comes before the context's.
 ring::Task<Patterns> read_dockerfile(const BuildSession* session, BuildRequest* request,
                                      BuildJournal* journal) {
   const std::string& name = request->dockerfile;
   const std::string vertex = journal->begin(cat("[internal] load build definition from ", name));
   const std::string own_ignore = cat(name, ignore_name);
   const std::string other_name = name == "Dockerfile" ? "dockerfile" : name;
-  auto files = co_await session->read_files({.directory = dockerfile_directory,
-                                             .follow = {name, own_ignore, other_name},
-                                             .ignored = {}});
+  auto files = co_await session->read_files(
+      {.directory = dockerfile_directory, .follow = {name, own_ignore, other_name}, .ignored = {}});
   auto found = files.find(name);
   if (found == files.end()) found = files.find(other_name);
   if (found == files.end()) {

@@ -129,7 +129,7 @@ Result<> read_option(const std::string& key, const std::string& value, BuildRequ
 
 Result<BuildRequest> read_frontend_options(const FrontendOptions& options) {
   BuildRequest request;
-  request.platform_is_asked_for = true;
+  request.platform_counts = true;
   request.pulls_cache_from = true;
   for (const auto& [key, value] : options) TRY(read_option(key, value, request));
   return request;

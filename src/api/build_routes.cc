@@ -177,7 +177,6 @@ Result<BuildRequest> read_request(const Call& call) {
   for (auto& [key, value] : TRY(pairs_of(call, "labels"))) request.labels[key] = value;
   if (const std::string_view platform = call.http.query("platform"); !platform.empty()) {
     request.platform = TRY(oci::parse_platform(platform));
-    request.platform_is_asked_for = true;
   }
   request.cache_from = TRY(list_of(call, "cachefrom"));
   TRY(read_limits(call, request.host));

@@ -190,9 +190,12 @@ ring::Task<image::Details> Build::find_image(const BuildStage& stage, WantedImag
       reference, wanted.platform, stage.listener->pulls(), std::move(login));
   image::Details details = co_await engine_.images->inspect(pulled.image.manifest.digest);
   if (!fits(details)) {
-    stage.listener->text(cat("[Warning] ", wanted.name, " is for ",
-                             details.record.config.platform.text(), ", and not for ",
-                             wanted.platform.text(), " as asked for\n"));
+    stage.listener->text(cat(
+        "\nWARNING: Pulled image with specified platform (", wanted.platform.text(),
+        "), but the resulting image's configured platform (", details.record.config.platform.text(),
+        ") does not match.\nThis is most likely caused by a bug in the build system that created "
+        "the fetched image (",
+        wanted.name, ").\nPlease notify the image author to correct the configuration.\n"));
   }
   co_return details;
 }
@@ -205,10 +208,9 @@ ring::Task<> Build::begin_from_image(BuildStage& stage, std::string image, oci::
     }
     image = source->image;
   }
-  const bool is_own = !dockerfile_.stages[stage.plan->stage].from.platform.empty();
   WantedImage wanted{.name = std::move(image),
                      .platform = std::move(platform),
-                     .platform_counts = is_own || request_.platform_is_asked_for,
+                     .platform_counts = request_.platform_counts,
                      .pull = request_.pull};
   image::Details details = co_await find_image(stage, std::move(wanted));
   co_await lease_.protect(engine_.loop, {details.image.manifest.digest});

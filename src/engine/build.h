@@ -58,7 +58,7 @@ struct BuildRequest {
   std::string target;
   HostConfig host;  // of the containers: limits, network, hosts
   oci::Platform platform = oci::host_platform();
-  bool platform_is_asked_for = false;  // else a base image that is here will do, whatever it is of
+  bool platform_counts = false;  // of images that are here; else they will do, whatever they are of
   // Images whose layers are taken for those of steps that made them. Those that are not there are
   // passed over.
   std::vector<std::string> cache_from;

@@ -72,7 +72,8 @@ CreateRequest plan_git(std::string work, const build::GitSource& source, bool ke
   host.cap_drop = {"ALL"};
   host.security_opt = {"no-new-privileges"};
   host.tmpfs["/tmp"] = "";
-  for (const char* path : {"/usr", "/bin", "/lib", "/lib64", "/etc/ssl", "/etc/nsswitch.conf"}) {
+  for (const char* path :
+       {"/usr", "/bin", "/lib", "/lib64", "/etc/ssl/certs", "/etc/nsswitch.conf"}) {
     if (::access(path, F_OK) == 0) host.mounts.push_back(bind_mount(path, path, true));
   }
   host.mounts.push_back(bind_mount(std::move(work), "/work", false));

@@ -110,6 +110,15 @@ void remove_mount_points(const Fd& upper, const Fd& below, const std::vector<std
   }
 }
 
+// In dockerd's words; nothing where the machine runs what is in the image.
+std::string platform_warning(const oci::Platform& image) {
+  const oci::Platform host = oci::host_platform();
+  if (image.architecture.empty() || oci::platform_match(host, image) > 0) return {};
+  return cat(" ---> [Warning] The requested image's platform (", image.text(),
+             ") does not match the detected host platform (", host.text(),
+             ") and no specific platform was requested\n");
+}
+
 HealthConfig no_health_check() {
   HealthConfig health;
   health.test = {"NONE"};
@@ -248,6 +257,7 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   StepContainer container(engine_, created.id);
   if (request_.keep_containers) container.keep();
   const std::string short_id = created.id.substr(0, 12);
+  stage.listener->text(platform_warning(stage.record.config.platform));
   stage.listener->text(cat(" ---> Running in ", short_id, '\n'));
   const int code = co_await follow(stage, created.id);
   if (code != 0) {

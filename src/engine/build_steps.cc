@@ -158,9 +158,8 @@ ring::Task<Fd> Build::open_source(const BuildStage& stage, const Origin* from) {
     record = stages_.at(*from->stage).record;
   } else if (source != nullptr || !from->is_scratch()) {
     const std::string& image = source != nullptr ? source->image : from->image;
-    const WantedImage wanted{.name = image,
-                             .platform = request_.platform,
-                             .platform_counts = request_.platform_is_asked_for};
+    const WantedImage wanted{
+        .name = image, .platform = request_.platform, .platform_counts = request_.platform_counts};
     record = (co_await find_image(stage, wanted)).record;
     co_await lease_.protect(engine_.loop, {record.descriptor.digest});
   }

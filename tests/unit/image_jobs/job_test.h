@@ -2,9 +2,11 @@
 // pipe, and archives made entry by entry, so that a test can write nonsense as well.
 #pragma once
 
+#include <bzlib.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <lzma.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -101,6 +103,25 @@ class Piped {
   Fd reading_;
   std::thread writer_;
 };
+
+// Nothing of ours writes these.
+inline std::string as_bzip2(std::string_view bytes) {
+  std::string out(bytes.size() + bytes.size() / 50 + 1024, '\0');
+  auto size = static_cast<unsigned>(out.size());
+  CHECK(BZ2_bzBuffToBuffCompress(out.data(), &size, const_cast<char*>(bytes.data()),
+                                 static_cast<unsigned>(bytes.size()), 9, 0, 0) == BZ_OK);
+  out.resize(size);
+  return out;
+}
+inline std::string as_xz(std::string_view bytes) {
+  std::string out(bytes.size() + bytes.size() / 50 + 1024, '\0');
+  size_t size = 0;
+  CHECK(lzma_easy_buffer_encode(
+            1, LZMA_CHECK_CRC64, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()),
+            bytes.size(), reinterpret_cast<uint8_t*>(out.data()), &size, out.size()) == LZMA_OK);
+  out.resize(size);
+  return out;
+}
 
 inline std::string compressed(std::string_view bytes, codec::Compression compression) {
   auto compressor = *codec::Compressor::make(compression);

@@ -131,10 +131,14 @@ TEST(StreamInput, refuses_streams_that_end_early_or_go_on) {
 }
 
 TEST(StreamInput, refuses_what_grows_too_much) {
-  const std::string bomb = compressed(std::string(4u << 20, '\0'), Compression::Gzip);
-  EXPECT_EQ(refusal(bomb), "(success)");
-  EXPECT_EQ(refusal(bomb, {.free_bytes = 1u << 20, .factor = 100}),
-            "a compressed stream that grows to more than 100 times its size");
+  const std::string zeros(4u << 20, '\0');
+  for (const std::string& bomb :
+       {compressed(zeros, Compression::Gzip), compressed(zeros, Compression::Zstd), as_bzip2(zeros),
+        as_xz(zeros)}) {
+    EXPECT_EQ(refusal(bomb), "(success)");
+    EXPECT_EQ(refusal(bomb, {.free_bytes = 1u << 20, .factor = 100}),
+              "a compressed stream that grows to more than 100 times its size");
+  }
 }
 
 }  // namespace
