@@ -136,7 +136,7 @@ std::string title(std::string text) {
   return text;
 }
 
-std::string quoted(std::string_view text) {
+std::string go_quoted(std::string_view text) {
   std::string out = "\"";
   codec::json::append_escaped(out, text);
   return out + '"';
@@ -157,7 +157,7 @@ Result<std::string> format_one(const std::string& flags, char verb, const Datum&
     case 's':
     case 'v': return padded(go_text(value));
     case 't': return padded(go_text(value));
-    case 'q': return padded(quoted(value.text()));
+    case 'q': return padded(go_quoted(value.text()));
     case 'd':
       if (value.type() != Type::Number) return cat("%!d(string=", go_text(value), ")");
       std::snprintf(text, sizeof text, cat('%', printable_flags, "lld").c_str(),
@@ -265,7 +265,7 @@ Result<Datum> change_text(std::string_view name, const Arguments& arguments) {
   if (name == "title") return Datum(title(text));
   if (name == "html") return Datum(html(text));
   if (name == "urlquery") return Datum(http::percent_encoded(text));
-  if (name == "js") return Datum(quoted(text));
+  if (name == "js") return Datum(go_quoted(text));
   if (name == "pad") {
     if (text.empty()) return Datum("");
     const auto blanks = [](const Datum& count) {
