@@ -13,6 +13,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
@@ -86,15 +87,25 @@ struct {
   __type(value, struct budget);
 } event_budget SEC(".maps");
 
+// What is known of the packet at hand. On the stack the kernel's verifier would follow each value
+// that a field may have through all that comes behind; what is read from a map, it takes as
+// anything at once. No program of ours runs in the middle of another on one CPU.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct packet);
+} packets SEC(".maps");
+
+static __always_inline struct packet* begin_packet(void) {
+  const __u32 only = 0;
+  struct packet* packet = bpf_map_lookup_elem(&packets, &only);
+  if (packet != 0) __builtin_memset(packet, 0, sizeof *packet);
+  return packet;
+}
+
 // What follows us in the chain may still object: others may have programs on a link, too.
 #define PASS TC_ACT_UNSPEC
-
-static __always_inline struct nacelle_address mapped(__be32 address) {
-  struct nacelle_address whole = {};
-  whole.bytes[10] = whole.bytes[11] = 0xff;
-  __builtin_memcpy(&whole.bytes[12], &address, sizeof address);
-  return whole;
-}
 
 // Drops ------------------------------------------------------------------------------------------
 
@@ -125,8 +136,8 @@ static __always_inline void tell(struct __sk_buff* skb, const struct packet* pac
   event->source_port = packet->source_port;
   event->destination_port = packet->destination_port;
   event->length = skb->len > 0xffff ? 0xffff : (__u16)skb->len;
-  event->source = mapped(packet->source);
-  event->destination = mapped(packet->destination);
+  event->source = packet->source;
+  event->destination = packet->destination;
   bpf_ringbuf_submit(event, 0);
 }
 
@@ -163,31 +174,125 @@ static __always_inline void count_received(__u32 link, __u32 bytes) {
 
 // Reading a packet -------------------------------------------------------------------------------
 
-static __always_inline int has_ports(__u8 protocol) {
-  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+// Of ICMPv6: what makes neighbours, routers (RFC 4861) and groups (MLD, RFC 3810) known on a link.
+#define NEIGHBOUR_SOLICITATION 135
+static __always_inline int is_router_message(__u8 type) {
+  return type == 133 || type == 134 || type == 137;
+}
+static __always_inline int is_group_message(__u8 type) {
+  return (type >= 130 && type <= 132) || type == 143;
+}
+static __always_inline int is_link_message(__u8 type) {
+  // The last two ask for neighbours the other way round (RFC 3122).
+  return is_group_message(type) || (type >= 133 && type <= 137) || type == 141 || type == 142;
 }
 
-// False: these are no headers of IPv4.
-static __always_inline int read_packet(struct __sk_buff* skb, struct packet* packet, __u8* ttl) {
-  struct iphdr header;
-  if (bpf_skb_load_bytes(skb, ETH_HLEN, &header, sizeof header) != 0) return 0;
-  packet->source = header.saddr;
-  packet->destination = header.daddr;
-  packet->protocol = header.protocol;
-  packet->header_bytes = (__u8)(header.ihl * 4);
-  *ttl = header.ttl;
-  if (header.version != 4 || header.ihl < 5) return 0;
-  const __u32 total = bpf_ntohs(header.tot_len);
-  // A big packet that is yet to be segmented may say 0 (BIG TCP).
-  if (total != 0 && (total < packet->header_bytes || total + ETH_HLEN > skb->len)) return 0;
-  packet->is_fragment = (header.frag_off & bpf_htons(0x3fff)) != 0;
-  if ((header.frag_off & bpf_htons(0x1fff)) != 0 || !has_ports(header.protocol)) return 1;
+static __always_inline int same(const struct nacelle_address* one,
+                                const struct nacelle_address* other) {
+  return __builtin_memcmp(one, other, sizeof *one) == 0;
+}
+static __always_inline int is_none(const struct nacelle_address* address) {
+  const struct nacelle_address none = {};
+  return same(address, &none);
+}
+
+// ::ffff:a.b.c.d, under which IPv4 addresses are known here, and which no packet may have (RFC
+// 4291).
+static __always_inline int is_mapped(const struct nacelle_address* address) {
+  const struct nacelle_address whole = mapped(ipv4_of(address));
+  return same(address, &whole);
+}
+
+// A first fragment, or none. False: it ends before they are there.
+static __always_inline int read_ports(struct __sk_buff* skb, struct packet* packet) {
+  if (packet->is_rest || !has_ports(packet->protocol)) return 1;
   __be16 ports[2];
   if (bpf_skb_load_bytes(skb, ETH_HLEN + packet->header_bytes, ports, sizeof ports) != 0) return 0;
   packet->source_port = ports[0];
   packet->destination_port = ports[1];
   packet->has_ports = 1;
   return 1;
+}
+
+// The reason against its headers, or PASS.
+static __always_inline int read_ipv4(struct __sk_buff* skb, struct packet* packet, __u8* ttl) {
+  struct iphdr header;
+  if (bpf_skb_load_bytes(skb, ETH_HLEN, &header, sizeof header) != 0) return NACELLE_DROP_MALFORMED;
+  packet->source = mapped(header.saddr);
+  packet->destination = mapped(header.daddr);
+  packet->protocol = header.protocol;
+  packet->header_bytes = (__u8)(header.ihl * 4);
+  *ttl = header.ttl;
+  if (header.version != 4 || header.ihl < 5) return NACELLE_DROP_MALFORMED;
+  const __u32 total = bpf_ntohs(header.tot_len);
+  // A big packet that is yet to be segmented may say 0 (BIG TCP).
+  if (total != 0 && (total < packet->header_bytes || total + ETH_HLEN > skb->len)) {
+    return NACELLE_DROP_MALFORMED;
+  }
+  packet->fragment = header.id;
+  packet->is_fragment = (header.frag_off & bpf_htons(0x3fff)) != 0;
+  packet->is_rest = (header.frag_off & bpf_htons(0x1fff)) != 0;
+  return read_ports(skb, packet) ? PASS : NACELLE_DROP_MALFORMED;
+}
+
+// Headers that are between IPv6's own and what it carries (IANA, "IPv6 Extension Header Types"),
+// but for AH and ESP, which are judged as protocols, as IPv4 has them.
+static __always_inline int is_extension(__u8 next) {
+  return next == IPPROTO_HOPOPTS || next == IPPROTO_FRAGMENT || next == IPPROTO_DSTOPTS ||
+         next == IPPROTO_MH || next == 139 || next == 140 || next == 253 || next == 254;
+}
+
+// Hop-by-hop options come with what MLD says, and in front of what is yet to be segmented and has
+// no room for its length (BIG TCP); what is behind them must be one of these.
+static __always_inline int read_hop_by_hop(struct __sk_buff* skb, struct packet* packet) {
+  __u8 header[2], type = 0;
+  const __u32 at = ETH_HLEN + sizeof(struct ipv6hdr);
+  if (bpf_skb_load_bytes(skb, at, header, sizeof header) != 0) return NACELLE_DROP_MALFORMED;
+  packet->protocol = header[0];
+  packet->header_bytes += 8;
+  if (header[1] != 0) return NACELLE_DROP_EXTENSION;
+  if (packet->protocol == IPPROTO_TCP && skb->gso_segs > 1) return PASS;
+  if (packet->protocol != IPPROTO_ICMPV6) return NACELLE_DROP_EXTENSION;
+  if (bpf_skb_load_bytes(skb, at + 8, &type, sizeof type) != 0) return NACELLE_DROP_MALFORMED;
+  return is_group_message(type) ? PASS : NACELLE_DROP_EXTENSION;
+}
+
+// No chain of headers is followed: what nobody sends who is honest is not judged, but dropped.
+static __always_inline int read_ipv6(struct __sk_buff* skb, struct packet* packet, __u8* ttl) {
+  struct ipv6hdr header;
+  if (bpf_skb_load_bytes(skb, ETH_HLEN, &header, sizeof header) != 0) return NACELLE_DROP_MALFORMED;
+  __builtin_memcpy(&packet->source, &header.saddr, sizeof packet->source);
+  __builtin_memcpy(&packet->destination, &header.daddr, sizeof packet->destination);
+  packet->protocol = header.nexthdr;
+  packet->header_bytes = sizeof header;
+  packet->is_v6 = 1;
+  *ttl = header.hop_limit;
+  if (header.version != 6) return NACELLE_DROP_MALFORMED;
+  const __u32 payload = bpf_ntohs(header.payload_len);
+  if (payload + sizeof header + ETH_HLEN > skb->len) return NACELLE_DROP_MALFORMED;
+  if (is_mapped(&packet->source) || is_mapped(&packet->destination)) return NACELLE_DROP_MALFORMED;
+  if (packet->protocol == IPPROTO_HOPOPTS) {
+    const int reason = read_hop_by_hop(skb, packet);
+    if (reason != PASS) return reason;
+  } else if (packet->protocol == IPPROTO_FRAGMENT) {
+    struct fragment_header fragment;
+    if (bpf_skb_load_bytes(skb, ETH_HLEN + sizeof header, &fragment, sizeof fragment) != 0) {
+      return NACELLE_DROP_MALFORMED;
+    }
+    packet->protocol = fragment.next;
+    packet->header_bytes += sizeof fragment;
+    packet->fragment = fragment.id;
+    packet->is_fragment = 1;
+    packet->is_rest = (fragment.offset & bpf_htons(0xfff8)) != 0;
+  }
+  if (packet->protocol == IPPROTO_ROUTING) return NACELLE_DROP_SOURCE_ROUTE;
+  if (is_extension(packet->protocol)) return NACELLE_DROP_EXTENSION;
+  return read_ports(skb, packet) ? PASS : NACELLE_DROP_MALFORMED;
+}
+
+static __always_inline int read_packet(struct __sk_buff* skb, struct packet* packet, __u8* ttl) {
+  if (skb->protocol == bpf_htons(ETH_P_IPV6)) return read_ipv6(skb, packet, ttl);
+  return read_ipv4(skb, packet, ttl);
 }
 
 // Loose or strict source routing (RFC 791), which would lead a packet where its destination does
@@ -220,10 +325,21 @@ static __noinline int is_source_routed(struct __sk_buff* skb, __u32 header_bytes
   return options.bad;
 }
 
+// 0: it is about something else, or the rest of one whose beginning says.
+static __always_inline __u8 link_message_type(struct __sk_buff* skb, const struct packet* packet) {
+  if (!packet->is_v6 || packet->protocol != IPPROTO_ICMPV6 || packet->is_rest) return 0;
+  __u8 type = NEIGHBOUR_SOLICITATION;
+  if (bpf_skb_load_bytes(skb, ETH_HLEN + packet->header_bytes, &type, sizeof type) != 0) {
+    return type;  // which it is is not to be seen: what it would be is malformed
+  }
+  return is_link_message(type) ? type : 0;
+}
+
 static __always_inline int is_icmp_error(struct __sk_buff* skb, const struct packet* packet) {
-  if (packet->protocol != IPPROTO_ICMP) return 0;
+  if (!is_icmp(packet->is_v6, packet->protocol)) return 0;
   __u8 type = 0;
   if (bpf_skb_load_bytes(skb, ETH_HLEN + packet->header_bytes, &type, 1) != 0) return 1;
+  if (packet->is_v6) return type < 128;
   return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
 }
 
@@ -263,39 +379,131 @@ static __always_inline int judge_arp(struct __sk_buff* skb, const struct nacelle
       arp.hardware_bytes != ETH_ALEN || arp.protocol_bytes != 4) {
     return drop(skb, packet, NACELLE_DROP_MALFORMED, NACELLE_FROM_CONTAINER);
   }
-  __builtin_memcpy(&packet->source, arp.sender, 4);
-  __builtin_memcpy(&packet->destination, arp.target, 4);
-  const int is_probe = packet->source == 0 && arp.operation == bpf_htons(1);
-  if ((packet->source != link->address && !is_probe) ||
+  __be32 sender, target;
+  __builtin_memcpy(&sender, arp.sender, sizeof sender);
+  __builtin_memcpy(&target, arp.target, sizeof target);
+  packet->source = mapped(sender);
+  packet->destination = mapped(target);
+  const int is_probe = sender == 0 && arp.operation == bpf_htons(1);
+  if ((sender != link->address && !is_probe) ||
       __builtin_memcmp(arp.sender_mac, link->mac, ETH_ALEN) != 0) {
     return drop(skb, packet, NACELLE_DROP_ARP_CLAIM, NACELLE_FROM_CONTAINER);
   }
   return PASS;
 }
 
+// RFC 4861: a solicitation or an advertisement.
+struct neighbour_message {
+  __u8 type, code;
+  __be16 checksum;
+  __u8 flags, reserved[3];
+  struct nacelle_address target;
+} __attribute__((packed));
+#define NEIGHBOUR_OPTIONS_MAX 4
+#define FROM_A_ROUTER 0x80  // a flag
+
+// Whether every link-layer address it tells is the sender's own.
+static __always_inline int tells_own_mac(struct __sk_buff* skb, const struct nacelle_link* link,
+                                         __u32 at) {
+  for (int turn = 0; turn < NEIGHBOUR_OPTIONS_MAX; ++turn) {
+    if (at >= skb->len) return 1;
+    struct {
+      __u8 type, eights, mac[ETH_ALEN];
+    } option;
+    if (bpf_skb_load_bytes(skb, at, &option, sizeof option) != 0 || option.eights == 0) return 0;
+    const int is_mac = option.type == 1 || option.type == 2;
+    if (is_mac && (option.eights != 1 || __builtin_memcmp(option.mac, link->mac, ETH_ALEN) != 0)) {
+      return 0;
+    }
+    at += option.eights * 8;
+  }
+  return at >= skb->len;
+}
+
+// As with ARP: a container asks for anybody, and answers for itself alone; and only the host hears
+// it, which knows the container's MAC address without asking.
+static __noinline int judge_neighbour(struct __sk_buff* skb, const struct nacelle_link* link,
+                                      const struct packet* packet) {
+  if (link == 0 || packet == 0) return NACELLE_DROP_NEIGHBOUR_CLAIM;
+  const __u32 at = ETH_HLEN + packet->header_bytes;
+  struct neighbour_message message;
+  if (bpf_skb_load_bytes(skb, at, &message, sizeof message) != 0) return NACELLE_DROP_MALFORMED;
+  const int is_question = message.type == NEIGHBOUR_SOLICITATION;
+  const int is_probe = is_question && is_none(&packet->source);
+  const int is_own = same(&packet->source, &link->address6);
+  const int is_for_host =
+      packet->destination.bytes[0] == 0xff || same(&packet->destination, &link->gateway6);
+  // Pieces of it are for nobody (RFC 6980).
+  if ((!is_own && !is_probe) || !is_for_host || packet->is_fragment ||
+      (!is_question && ((message.flags & FROM_A_ROUTER) != 0 ||
+                        __builtin_memcmp(&message.target, &link->address6, 16) != 0))) {
+    return NACELLE_DROP_NEIGHBOUR_CLAIM;
+  }
+  return tells_own_mac(skb, link, at + sizeof message) ? PASS : NACELLE_DROP_NEIGHBOUR_CLAIM;
+}
+
+// What is said about the link itself. PASS: it is for the host, and for no policy to judge.
+static __always_inline int judge_link_message(struct __sk_buff* skb,
+                                              const struct nacelle_link* link,
+                                              const struct packet* packet, __u8 type) {
+  if (is_router_message(type)) return NACELLE_DROP_ROUTER;
+  if (!is_group_message(type)) return judge_neighbour(skb, link, packet);
+  // Before it has an address it tells its groups from none (RFC 3590).
+  if (!same(&packet->source, &link->address6) && !is_none(&packet->source)) {
+    return NACELLE_DROP_SOURCE_ADDRESS;
+  }
+  return packet->destination.bytes[0] == 0xff ? PASS : NACELLE_DROP_EXTENSION;
+}
+
+static __always_inline int is_own_source(const struct nacelle_link* link,
+                                         const struct packet* packet) {
+  if (packet->is_v6) return same(&packet->source, &link->address6);
+  return ipv4_of(&packet->source) == link->address;
+}
+static __always_inline int is_to_gateway(const struct nacelle_link* link,
+                                         const struct packet* packet) {
+  if (packet->is_v6) return same(&packet->destination, &link->gateway6);
+  return ipv4_of(&packet->destination) == link->gateway;
+}
+// ::1, and with it what else begins as it does (RFC 4291 has no other use for it any more).
+static __always_inline int is_to_loopback(const struct packet* packet) {
+  if (!packet->is_v6) return packet->destination.bytes[12] == 127;
+  __u64 first;
+  __builtin_memcpy(&first, &packet->destination, sizeof first);
+  return first == 0;
+}
+
 // The host's stack gets what is not as simple: the last hop (it says so by ICMP), options,
 // fragments (they have to be put together where addresses are translated), frames to another MAC.
 static __always_inline int can_deliver(const struct __sk_buff* skb, const struct packet* packet,
                                        __u8 ttl) {
-  return ttl > 1 && !packet->is_fragment && packet->header_bytes == sizeof(struct iphdr) &&
+  const __u32 plain = packet->is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+  return ttl > 1 && !packet->is_fragment && packet->header_bytes == plain &&
          skb->pkt_type == 0 /* PACKET_HOST */;
+}
+
+// Of the header checksum only what the time to live is in has changed (RFC 1624).
+static __always_inline int lower_ttl(struct __sk_buff* skb, const struct packet* packet, __u8 ttl) {
+  const __u8 lower = ttl - 1;
+  if (packet->is_v6) {
+    return bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, hop_limit),
+                               &lower, 1, 0) == 0;
+  }
+  const __be16 before = bpf_htons((__u16)(ttl << 8 | packet->protocol));
+  const __be16 after = bpf_htons((__u16)(lower << 8 | packet->protocol));
+  return bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), before, after,
+                             2) == 0 &&
+         bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, ttl), &lower, 1, 0) ==
+             0;
 }
 
 // To a neighbour, past the host's stack.
 static __always_inline int deliver(struct __sk_buff* skb, const struct packet* packet, __u8 ttl,
                                    const struct nacelle_link* to) {
-  // Of the header checksum only what the time to live is in has changed (RFC 1624).
-  const __be16 before = bpf_htons((__u16)(ttl << 8 | packet->protocol));
-  const __be16 after = bpf_htons((__u16)((ttl - 1) << 8 | packet->protocol));
-  const __u8 lower = ttl - 1;
-  struct ethhdr frame = {.h_proto = bpf_htons(ETH_P_IP)};
+  struct ethhdr frame = {.h_proto = bpf_htons(packet->is_v6 ? ETH_P_IPV6 : ETH_P_IP)};
   __builtin_memcpy(frame.h_dest, to->mac, ETH_ALEN);
   __builtin_memcpy(frame.h_source, to->host_mac, ETH_ALEN);
-  if (bpf_l3_csum_replace(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, check), before, after,
-                          2) != 0 ||
-      bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, ttl), &lower, 1, 0) !=
-          0 ||
-      bpf_skb_store_bytes(skb, 0, &frame, sizeof frame, 0) != 0) {
+  if (!lower_ttl(skb, packet, ttl) || bpf_skb_store_bytes(skb, 0, &frame, sizeof frame, 0) != 0) {
     return TC_ACT_SHOT;
   }
   count_received(to->link, skb->len);
@@ -306,28 +514,29 @@ static __always_inline int judge_sent(struct __sk_buff* skb, const struct nacell
                                       struct packet* packet) {
   const enum nacelle_direction from = NACELLE_FROM_CONTAINER;
   __u8 ttl = 0;
-  if (!read_packet(skb, packet, &ttl)) return drop(skb, packet, NACELLE_DROP_MALFORMED, from);
-  if (packet->source != link->address) {
-    return drop(skb, packet, NACELLE_DROP_SOURCE_ADDRESS, from);
+  const int unreadable = read_packet(skb, packet, &ttl);
+  if (unreadable != PASS) return drop(skb, packet, (__u32)unreadable, from);
+  const __u8 type = link_message_type(skb, packet);
+  if (type != 0) {
+    const int reason = judge_link_message(skb, link, packet, type);
+    return reason == PASS ? PASS : drop(skb, packet, (__u32)reason, from);
   }
-  if (packet->header_bytes > sizeof(struct iphdr) && is_source_routed(skb, packet->header_bytes)) {
+  if (!is_own_source(link, packet)) return drop(skb, packet, NACELLE_DROP_SOURCE_ADDRESS, from);
+  if (!packet->is_v6 && packet->header_bytes > sizeof(struct iphdr) &&
+      is_source_routed(skb, packet->header_bytes)) {
     return drop(skb, packet, NACELLE_DROP_SOURCE_ROUTE, from);
   }
   // Links of containers with published ports route them (route_localnet), for the host's own sake.
-  if ((packet->destination & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000)) {
-    return drop(skb, packet, NACELLE_DROP_LOOPBACK, from);
-  }
+  if (is_to_loopback(packet)) return drop(skb, packet, NACELLE_DROP_LOOPBACK, from);
 
-  const struct nacelle_address key = mapped(packet->destination);
-  const struct nacelle_endpoint* endpoint = bpf_map_lookup_elem(&endpoints, &key);
+  const struct nacelle_endpoint* endpoint = bpf_map_lookup_elem(&endpoints, &packet->destination);
   const struct nacelle_link* to = 0;
   if (endpoint != 0) {
     const __u32 index = endpoint->link;
     to = bpf_map_lookup_elem(&links, &index);
   }
   const int is_neighbour = to != 0 && to->network == link->network && to->link != link->link;
-  if ((link->flags & NACELLE_LINK_INTERNAL) != 0 && !is_neighbour &&
-      packet->destination != link->gateway) {
+  if ((link->flags & NACELLE_LINK_INTERNAL) != 0 && !is_neighbour && !is_to_gateway(link, packet)) {
     return drop(skb, packet, NACELLE_DROP_INTERNAL, from);
   }
   if (!policy_verdict(skb, packet, link, to, from)) {
@@ -353,32 +562,42 @@ static __always_inline int judge_sent(struct __sk_buff* skb, const struct nacell
   return deliver(skb, packet, ttl, to);
 }
 
+// Whether the network has what the frame carries.
+static __always_inline int judge_ethertype(const struct __sk_buff* skb,
+                                           const struct nacelle_link* link) {
+  switch (skb->protocol) {
+    case bpf_htons(ETH_P_IP):
+    case bpf_htons(ETH_P_ARP): return link->address != 0 ? PASS : NACELLE_DROP_IPV4;
+    case bpf_htons(ETH_P_IPV6): return is_none(&link->address6) ? NACELLE_DROP_IPV6 : PASS;
+    default: return NACELLE_DROP_ETHERTYPE;
+  }
+}
+
 SEC("tc")
 int link_ingress(struct __sk_buff* skb) {
   const enum nacelle_direction from = NACELLE_FROM_CONTAINER;
-  struct packet packet = {};
+  struct packet* packet = begin_packet();
+  if (packet == 0) return TC_ACT_SHOT;
   const __u32 index = skb->ifindex;
   const struct nacelle_link* link = bpf_map_lookup_elem(&links, &index);
-  if (link == 0) return drop(skb, &packet, NACELLE_DROP_NO_ROW, from);
+  if (link == 0) return drop(skb, packet, NACELLE_DROP_NO_ROW, from);
   // A tag has been taken off the frame by now.
   count_sent(index, skb->len + (skb->vlan_present ? 4 : 0));
   if (skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) ||
       skb->protocol == bpf_htons(ETH_P_8021AD)) {
-    return drop(skb, &packet, NACELLE_DROP_VLAN, from);
+    return drop(skb, packet, NACELLE_DROP_VLAN, from);
   }
   __u8 macs[2 * ETH_ALEN] __attribute__((aligned(4)));
   if (bpf_skb_load_bytes(skb, 0, macs, sizeof macs) != 0) {
-    return drop(skb, &packet, NACELLE_DROP_MALFORMED, from);
+    return drop(skb, packet, NACELLE_DROP_MALFORMED, from);
   }
   if (__builtin_memcmp(macs + ETH_ALEN, link->mac, ETH_ALEN) != 0) {
-    return drop(skb, &packet, NACELLE_DROP_SOURCE_MAC, from);
+    return drop(skb, packet, NACELLE_DROP_SOURCE_MAC, from);
   }
-  switch (skb->protocol) {
-    case bpf_htons(ETH_P_IP): return judge_sent(skb, link, &packet);
-    case bpf_htons(ETH_P_ARP): return judge_arp(skb, link, &packet);
-    case bpf_htons(ETH_P_IPV6): return drop(skb, &packet, NACELLE_DROP_IPV6, from);
-    default: return drop(skb, &packet, NACELLE_DROP_ETHERTYPE, from);
-  }
+  const int unknown = judge_ethertype(skb, link);
+  if (unknown != PASS) return drop(skb, packet, (__u32)unknown, from);
+  if (skb->protocol == bpf_htons(ETH_P_ARP)) return judge_arp(skb, link, packet);
+  return judge_sent(skb, link, packet);
 }
 
 // To the container: what has come through the host's stack ---------------------------------------
@@ -389,8 +608,7 @@ static __always_inline int judge_origin(struct __sk_buff* skb, struct nacelle_li
                                         const struct packet* packet,
                                         const struct nacelle_link* sender, __u32 from) {
   const int marked = (skb->mark & NACELLE_MARK_TRANSLATED) != 0;
-  const struct nacelle_address key = mapped(packet->source);
-  const struct nacelle_endpoint* claimed = bpf_map_lookup_elem(&endpoints, &key);
+  const struct nacelle_endpoint* claimed = bpf_map_lookup_elem(&endpoints, &packet->source);
   if (claimed != 0 && claimed->link != from) return NACELLE_DROP_SPOOFED;
   if (sender == 0) {
     if ((link->flags & NACELLE_LINK_INTERNAL) != 0) return NACELLE_DROP_INTERNAL;
@@ -420,27 +638,30 @@ static __always_inline int judge_origin(struct __sk_buff* skb, struct nacelle_li
 SEC("tc")
 int link_egress(struct __sk_buff* skb) {
   const enum nacelle_direction to = NACELLE_TO_CONTAINER;
-  struct packet packet = {};
+  struct packet* packet = begin_packet();
+  if (packet == 0) return TC_ACT_SHOT;
   const __u32 index = skb->ifindex;
   struct nacelle_link* link = bpf_map_lookup_elem(&links, &index);
-  if (link == 0) return drop(skb, &packet, NACELLE_DROP_NO_ROW, to);
-  if (skb->vlan_present) return drop(skb, &packet, NACELLE_DROP_VLAN, to);
-  if (skb->protocol == bpf_htons(ETH_P_IP)) {
+  if (link == 0) return drop(skb, packet, NACELLE_DROP_NO_ROW, to);
+  if (skb->vlan_present) return drop(skb, packet, NACELLE_DROP_VLAN, to);
+  const int unknown = judge_ethertype(skb, link);
+  if (unknown != PASS) return drop(skb, packet, (__u32)unknown, to);
+  if (skb->protocol != bpf_htons(ETH_P_ARP)) {
     __u8 ttl = 0;
-    if (!read_packet(skb, &packet, &ttl)) return drop(skb, &packet, NACELLE_DROP_MALFORMED, to);
+    const int unreadable = read_packet(skb, packet, &ttl);
+    if (unreadable != PASS) return drop(skb, packet, (__u32)unreadable, to);
     const __u32 from = skb->ingress_ifindex;
     const struct nacelle_link* sender = from != 0 ? bpf_map_lookup_elem(&links, &from) : 0;
+    const __u8 type = link_message_type(skb, packet);
     if (from != 0) {
-      const int reason = judge_origin(skb, link, &packet, sender, from);
-      if (reason != PASS) return drop(skb, &packet, (__u32)reason, to);
+      // What is said about a link goes no further.
+      const int reason =
+          type != 0 ? NACELLE_DROP_NEIGHBOUR_CLAIM : judge_origin(skb, link, packet, sender, from);
+      if (reason != PASS) return drop(skb, packet, (__u32)reason, to);
     }
-    if (!policy_verdict(skb, &packet, link, sender, to)) {
-      return drop(skb, &packet, NACELLE_DROP_POLICY, to);
+    if (type == 0 && !policy_verdict(skb, packet, link, sender, to)) {
+      return drop(skb, packet, NACELLE_DROP_POLICY, to);
     }
-  } else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-    return drop(skb, &packet, NACELLE_DROP_IPV6, to);
-  } else if (skb->protocol != bpf_htons(ETH_P_ARP)) {
-    return drop(skb, &packet, NACELLE_DROP_ETHERTYPE, to);
   }
   count_received(index, skb->len);
   return PASS;

@@ -13,15 +13,44 @@
 #include "abi/link.h"
 #include "abi/policy.h"
 
+// Behind IPv6's own header (RFC 8200).
+struct fragment_header {
+  __u8 next, reserved;
+  __be16 offset;  // in its upper 13 bits; the last one: more follow
+  __be32 id;
+};
+
 // What is known of a packet when it is judged.
 struct packet {
-  __be32 source, destination;
+  struct nacelle_address source, destination;  // IPv4's as ::ffff:a.b.c.d
+  __be32 fragment;                             // the number that its fragments share
   __be16 source_port, destination_port;
   __u8 protocol;
+  __u8 is_v6;
   __u8 has_ports;    // a first fragment, or none, of a protocol that has them
   __u8 is_fragment;  // any but the whole
+  __u8 is_rest;      // any but the first
   __u8 header_bytes;
+  __u8 unused[2];
 };
+
+static __always_inline struct nacelle_address mapped(__be32 address) {
+  struct nacelle_address whole = {};
+  whole.bytes[10] = whole.bytes[11] = 0xff;
+  __builtin_memcpy(&whole.bytes[12], &address, sizeof address);
+  return whole;
+}
+static __always_inline __be32 ipv4_of(const struct nacelle_address* address) {
+  __be32 last;
+  __builtin_memcpy(&last, &address->bytes[12], sizeof last);
+  return last;
+}
+static __always_inline int is_icmp(__u32 is_v6, __u32 protocol) {
+  return protocol == (is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+static __always_inline int has_ports(__u8 protocol) {
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
 
 #define POLICY_FLOWS_MAX 65536
 #define POLICY_ROWS_MAX (1 << 20)
@@ -46,16 +75,25 @@ struct {
   __uint(type, BPF_MAP_TYPE_LPM_TRIE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __uint(max_entries, POLICY_ROWS_MAX);
+  __type(key, struct nacelle_policy_address6);
+  __type(value, __u32);
+} policy_addresses6 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, POLICY_ROWS_MAX);
   __type(key, struct nacelle_policy_port);
   __type(value, struct nacelle_policy_verdict);
 } policy_ports SEC(".maps");
 
 // A flow as its container sees it, whichever way a packet goes.
 struct policy_flow {
+  struct nacelle_address local, remote;
   __u32 link;
-  __be32 local, remote;
   __be16 local_port, remote_port;
   __u32 protocol;
+  __u32 unused;
 };
 struct policy_flow_state {
   __u32 policy, generation;
@@ -76,10 +114,11 @@ struct {
 
 // A packet whose first fragment has passed.
 struct policy_fragment {
+  struct nacelle_address source, destination;
   __u32 link;
-  __be32 source, destination;
-  __be16 id;
+  __be32 id;
   __u8 protocol, direction;
+  __u8 unused[6];
 };
 struct policy_fragment_state {
   __u32 policy, generation, seen_s;
@@ -136,8 +175,17 @@ struct judgement {
   __u8 protocol;
   __u8 begins;  // TCP: it opens a connection
   __u8 header_bytes;
+  __u32 is_v6;
   __u32 now_s;
 };
+
+// Not on the stack, for the reason that `packets` of link.bpf.c has.
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct judgement);
+} policy_judgements SEC(".maps");
 
 // A verdict in one number.
 #define POLICY_DENIED 0x80000000u
@@ -207,6 +255,18 @@ static __always_inline const struct nacelle_policy_verdict* policy_look_up(
   return bpf_map_lookup_elem(&policy_ports, key);
 }
 
+// The class of the other side's address: by the longest prefix that a rule names.
+static __always_inline const __u32* policy_class(const struct judgement* about, __u32 table) {
+  if (about->is_v6) {
+    const struct nacelle_policy_address6 key = {
+        .bits = 160, .table = table, .address = about->flow.remote};
+    return bpf_map_lookup_elem(&policy_addresses6, &key);
+  }
+  const struct nacelle_policy_address key = {
+      .bits = 64, .table = table, .address = ipv4_of(&about->flow.remote)};
+  return bpf_map_lookup_elem(&policy_addresses, &key);
+}
+
 // `direction`: of the first packet of the flow. A deny wins; of two alike, the rule written first.
 static __noinline __u32 policy_decide(const struct judgement* about, __u32 table, __u32 deny,
                                       __u32 direction) {
@@ -217,15 +277,13 @@ static __noinline __u32 policy_decide(const struct judgement* about, __u32 table
       .direction = (__u8)direction,
       .port = direction == NACELLE_INGRESS ? about->flow.local_port : about->flow.remote_port};
   // Of ICMP this is which echo it is, and no port.
-  if (about->protocol == IPPROTO_ICMP) key.port = 0;
+  if (is_icmp(about->is_v6, about->protocol)) key.port = 0;
   const struct nacelle_policy_verdict* everyones = policy_look_up(&key, about->protocol);
   if (everyones != 0 && everyones->verdict != NACELLE_POLICY_SILENT) {
     best = POLICY_VERDICT(everyones->verdict == NACELLE_POLICY_DENY, NACELLE_POLICY_RULE,
                           everyones->rule);
   }
-  const struct nacelle_policy_address address = {
-      .bits = 64, .table = table, .address = about->flow.remote};
-  const __u32* address_class = bpf_map_lookup_elem(&policy_addresses, &address);
+  const __u32* address_class = policy_class(about, table);
   if (address_class == 0) return best;
   key.address_class = *address_class;
   const struct nacelle_policy_verdict* its = policy_look_up(&key, about->protocol);
@@ -385,22 +443,22 @@ static __always_inline int policy_pass_flow(const struct judgement* about,
 
 // Fragments, ICMP --------------------------------------------------------------------------------
 
+// (What protocol the rest of an IPv6 packet says it is of is nobody's business: the first counts.)
 static __always_inline struct policy_fragment policy_fragment_of(const struct packet* packet,
-                                                                 const struct judgement* about,
-                                                                 __be16 id) {
-  return (struct policy_fragment){.link = about->flow.link,
-                                  .source = packet->source,
+                                                                 const struct judgement* about) {
+  return (struct policy_fragment){.source = packet->source,
                                   .destination = packet->destination,
-                                  .id = id,
-                                  .protocol = packet->protocol,
+                                  .link = about->flow.link,
+                                  .id = packet->fragment,
+                                  .protocol = packet->is_v6 ? 0 : packet->protocol,
                                   .direction = about->direction};
 }
 
 // Any but the first: it has no ports, and goes where the first one went.
 static __noinline int policy_pass_rest(const struct packet* packet, const struct judgement* about,
-                                       const struct nacelle_policy* row, __u32 id) {
+                                       const struct nacelle_policy* row) {
   if (packet == 0 || about == 0 || row == 0) return 0;
-  const struct policy_fragment key = policy_fragment_of(packet, about, (__be16)id);
+  const struct policy_fragment key = policy_fragment_of(packet, about);
   const struct policy_fragment_state* first = bpf_map_lookup_elem(&policy_fragments, &key);
   const int is_known = first != 0 && first->policy == about->policy &&
                        first->generation == row->generation && about->now_s - first->seen_s <= 30;
@@ -415,33 +473,58 @@ static __noinline int policy_pass_rest(const struct packet* packet, const struct
   return policy_admit(about, row, 1);
 }
 
+// The headers of a packet that ICMP quotes, and where the protocol's own begins; 0: not to be read.
+static __always_inline __u32 policy_read_quoted(struct __sk_buff* skb, __u32 at, __u32 is_v6,
+                                                struct policy_flow* quoted) {
+  if (!is_v6) {
+    struct iphdr ip;
+    if (bpf_skb_load_bytes(skb, at, &ip, sizeof ip) != 0) return 0;
+    if (ip.version != 4 || ip.ihl < 5 || (ip.frag_off & bpf_htons(0x1fff)) != 0) return 0;
+    quoted->local = mapped(ip.saddr);
+    quoted->remote = mapped(ip.daddr);
+    quoted->protocol = ip.protocol;
+    return at + ip.ihl * 4;
+  }
+  struct ipv6hdr ip;
+  if (bpf_skb_load_bytes(skb, at, &ip, sizeof ip) != 0 || ip.version != 6) return 0;
+  __builtin_memcpy(&quoted->local, &ip.saddr, sizeof ip.saddr);
+  __builtin_memcpy(&quoted->remote, &ip.daddr, sizeof ip.daddr);
+  quoted->protocol = ip.nexthdr;
+  at += sizeof ip;
+  if (ip.nexthdr != IPPROTO_FRAGMENT) return at;
+  struct fragment_header fragment;
+  if (bpf_skb_load_bytes(skb, at, &fragment, sizeof fragment) != 0) return 0;
+  if ((fragment.offset & bpf_htons(0xfff8)) != 0) return 0;
+  quoted->protocol = fragment.next;
+  return at + sizeof fragment;
+}
+
 // ICMP that says what became of a packet: it belongs to the flow of that packet, which is quoted in
 // it. Returns whether that is a flow that may pass.
 static __noinline int policy_pass_error(struct __sk_buff* skb, const struct judgement* about,
                                         const struct nacelle_policy* row) {
   if (about == 0 || row == 0) return 0;
-  struct iphdr quoted;
-  const __u32 at = ETH_HLEN + about->header_bytes + 8;
-  if (bpf_skb_load_bytes(skb, at, &quoted, sizeof quoted) != 0) return 0;
-  if (quoted.version != 4 || quoted.ihl < 5) return 0;
-  if ((quoted.frag_off & bpf_htons(0x1fff)) != 0) return 0;
-  const __u32 begin = at + quoted.ihl * 4;
+  struct policy_flow flow = {.link = about->flow.link};
+  const __u32 begin =
+      policy_read_quoted(skb, ETH_HLEN + about->header_bytes + 8, about->is_v6, &flow);
+  if (begin == 0) return 0;
   __be16 ports[4] = {};
-  const int is_icmp = quoted.protocol == IPPROTO_ICMP;
-  const int has_both = quoted.protocol == IPPROTO_TCP || quoted.protocol == IPPROTO_UDP ||
-                       quoted.protocol == IPPROTO_SCTP;
-  if ((is_icmp || has_both) && bpf_skb_load_bytes(skb, begin, ports, sizeof ports) != 0) return 0;
-  if (is_icmp) ports[0] = ports[1] = ports[2];  // which echo
+  const int is_echo = is_icmp(about->is_v6, flow.protocol);
+  if ((is_echo || has_ports((__u8)flow.protocol)) &&
+      bpf_skb_load_bytes(skb, begin, ports, sizeof ports) != 0) {
+    return 0;
+  }
+  if (is_echo) ports[0] = ports[1] = ports[2];  // which one
+  flow.local_port = ports[0];
+  flow.remote_port = ports[1];
   // What comes to the container is about what it has sent.
-  const int was_sent = about->direction == NACELLE_INGRESS;
-  const struct policy_flow flow = {
-      .link = about->flow.link,
-      .local = was_sent ? quoted.saddr : quoted.daddr,
-      .remote = was_sent ? quoted.daddr : quoted.saddr,
-      .local_port = was_sent ? ports[0] : ports[1],
-      .remote_port = was_sent ? ports[1] : ports[0],
-      .protocol = quoted.protocol,
-  };
+  if (about->direction != NACELLE_INGRESS) {
+    const struct nacelle_address from = flow.local;
+    flow.local = flow.remote;
+    flow.remote = from;
+    flow.local_port = ports[1];
+    flow.remote_port = ports[0];
+  }
   const struct policy_flow_state* known = bpf_map_lookup_elem(&policy_flows, &flow);
   return known != 0 && !known->is_cut && known->policy == about->policy &&
          known->generation == row->generation;
@@ -457,12 +540,16 @@ static __always_inline int policy_read(struct __sk_buff* skb, const struct packe
     __u8 flags = 0;
     if (bpf_skb_load_bytes(skb, begin + 13, &flags, 1) != 0) return 0;
     about->begins = (flags & 0x12) == 0x02;  // SYN without ACK
-  } else if (packet->protocol == IPPROTO_ICMP) {
+  } else if (is_icmp(packet->is_v6, packet->protocol)) {
     __u8 icmp[8];
     if (bpf_skb_load_bytes(skb, begin, icmp, sizeof icmp) != 0) return 0;
-    *is_error = icmp[0] == 3 || icmp[0] == 11 || icmp[0] == 12;
+    *is_error = packet->is_v6 ? icmp[0] >= 1 && icmp[0] <= 4
+                              : icmp[0] == 3 || icmp[0] == 11 || icmp[0] == 12;
     // Echoes and timestamps, and the answers to them, have a number that says which.
-    if (icmp[0] == 0 || icmp[0] == 8 || icmp[0] == 13 || icmp[0] == 14) {
+    const int is_numbered = packet->is_v6
+                                ? icmp[0] == 128 || icmp[0] == 129
+                                : icmp[0] == 0 || icmp[0] == 8 || icmp[0] == 13 || icmp[0] == 14;
+    if (is_numbered) {
       __builtin_memcpy(&about->flow.local_port, icmp + 4, 2);
       about->flow.remote_port = about->flow.local_port;
     }
@@ -473,42 +560,41 @@ static __always_inline int policy_read(struct __sk_buff* skb, const struct packe
 static __noinline int policy_judge(struct __sk_buff* skb, const struct packet* packet,
                                    const struct nacelle_link* link, __u32 to_container) {
   if (packet == 0 || link == 0) return 0;
-  struct judgement about = {.policy = link->policy,
-                            .length = skb->len,
-                            .direction = to_container ? NACELLE_INGRESS : NACELLE_EGRESS,
-                            .protocol = packet->protocol,
-                            .header_bytes = packet->header_bytes,
-                            .now_s = (__u32)(bpf_ktime_get_coarse_ns() >> 30)};
-  about.flow.link = link->link;
-  about.flow.protocol = packet->protocol;
-  about.flow.local = to_container ? packet->destination : packet->source;
-  about.flow.remote = to_container ? packet->source : packet->destination;
-  about.flow.local_port = to_container ? packet->destination_port : packet->source_port;
-  about.flow.remote_port = to_container ? packet->source_port : packet->destination_port;
-  const struct nacelle_policy* row = bpf_map_lookup_elem(&policies, &about.policy);
+  const __u32 only = 0;
+  struct judgement* about = bpf_map_lookup_elem(&policy_judgements, &only);
+  if (about == 0) return 0;
+  __builtin_memset(about, 0, sizeof *about);
+  about->flow.link = link->link;
+  about->flow.protocol = packet->protocol;
+  about->flow.local = to_container ? packet->destination : packet->source;
+  about->flow.remote = to_container ? packet->source : packet->destination;
+  about->flow.local_port = to_container ? packet->destination_port : packet->source_port;
+  about->flow.remote_port = to_container ? packet->source_port : packet->destination_port;
+  about->policy = link->policy;
+  about->length = skb->len;
+  about->direction = to_container ? NACELLE_INGRESS : NACELLE_EGRESS;
+  about->protocol = packet->protocol;
+  about->header_bytes = packet->header_bytes;
+  about->is_v6 = packet->is_v6;
+  about->now_s = (__u32)(bpf_ktime_get_coarse_ns() >> 30);
+  const struct nacelle_policy* row = bpf_map_lookup_elem(&policies, &about->policy);
   if (row == 0) {
-    policy_note(&about, POLICY_VERDICT(1, NACELLE_POLICY_NO_POLICY, 0), 0);
+    policy_note(about, POLICY_VERDICT(1, NACELLE_POLICY_NO_POLICY, 0), 0);
     return 0;
   }
-  __be16 fragment[2] = {};  // the packet's id, which piece
-  if (packet->is_fragment) {
-    if (bpf_skb_load_bytes(skb, ETH_HLEN + 4, fragment, sizeof fragment) != 0) return 0;
-    if ((fragment[1] & bpf_htons(0x1fff)) != 0) {
-      return policy_pass_rest(packet, &about, row, fragment[0]);
-    }
-  }
+  if (packet->is_rest) return policy_pass_rest(packet, about, row);
   __u8 is_error = 0;
-  if (!policy_read(skb, packet, &about, &is_error)) {
-    policy_note(&about, POLICY_VERDICT(1, NACELLE_POLICY_MALFORMED, 0), 0);
+  if (!policy_read(skb, packet, about, &is_error)) {
+    policy_note(about, POLICY_VERDICT(1, NACELLE_POLICY_MALFORMED, 0), 0);
     return row->table[0] == 0;
   }
   const __u32 packets = skb->gso_segs != 0 ? skb->gso_segs : 1;
-  if (is_error && policy_pass_error(skb, &about, row)) return policy_admit(&about, row, packets);
-  if (!policy_pass_flow(&about, row, packets)) return 0;
+  if (is_error && policy_pass_error(skb, about, row)) return policy_admit(about, row, packets);
+  if (!policy_pass_flow(about, row, packets)) return 0;
   if (packet->is_fragment) {
-    const struct policy_fragment key = policy_fragment_of(packet, &about, fragment[0]);
+    const struct policy_fragment key = policy_fragment_of(packet, about);
     const struct policy_fragment_state first = {
-        .policy = about.policy, .generation = row->generation, .seen_s = about.now_s};
+        .policy = about->policy, .generation = row->generation, .seen_s = about->now_s};
     bpf_map_update_elem(&policy_fragments, &key, &first, BPF_ANY);
   }
   return 1;

@@ -14,23 +14,27 @@
 #endif
 
 // The number, its word in answers and logs, and what it means. Numbers stay what they are.
-#define NACELLE_DROP_REASONS(X)                                                          \
-  X(0, NO_ROW, "no-row", "nobody has said whose link this is")                           \
-  X(1, VLAN, "vlan", "a VLAN tag")                                                       \
-  X(2, ETHERTYPE, "ethertype", "neither IPv4 nor ARP")                                   \
-  X(3, IPV6, "ipv6", "IPv6, which the network does not have")                            \
-  X(4, MALFORMED, "malformed", "headers that cannot be true")                            \
-  X(5, SOURCE_MAC, "source-mac", "sent under another MAC address")                       \
-  X(6, SOURCE_ADDRESS, "source-address", "sent under another address")                   \
-  X(7, ARP_CLAIM, "arp-claim", "ARP that claims another address")                        \
-  X(8, SOURCE_ROUTE, "source-route", "a source-routed packet")                           \
-  X(9, LOOPBACK, "loopback", "to the host's loopback addresses")                         \
-  X(10, INTERNAL, "internal", "out of an internal network, or into one")                 \
-  X(11, ISOLATED, "isolated", "to a neighbour, in a network without icc")                \
-  X(12, OTHER_NETWORK, "other-network", "from a container of another network")           \
-  X(13, UNPUBLISHED, "unpublished", "from outside, and neither asked for nor published") \
-  X(14, SPOOFED, "spoofed", "under the address of a container that did not send it")     \
-  X(15, POLICY, "policy", "a policy forbids it")
+#define NACELLE_DROP_REASONS(X)                                                           \
+  X(0, NO_ROW, "no-row", "nobody has said whose link this is")                            \
+  X(1, VLAN, "vlan", "a VLAN tag")                                                        \
+  X(2, ETHERTYPE, "ethertype", "neither IP nor ARP")                                      \
+  X(3, IPV6, "ipv6", "IPv6, which the network does not have")                             \
+  X(4, MALFORMED, "malformed", "headers that cannot be true")                             \
+  X(5, SOURCE_MAC, "source-mac", "sent under another MAC address")                        \
+  X(6, SOURCE_ADDRESS, "source-address", "sent under another address")                    \
+  X(7, ARP_CLAIM, "arp-claim", "ARP that claims another address")                         \
+  X(8, SOURCE_ROUTE, "source-route", "a source-routed packet")                            \
+  X(9, LOOPBACK, "loopback", "to the host's loopback addresses")                          \
+  X(10, INTERNAL, "internal", "out of an internal network, or into one")                  \
+  X(11, ISOLATED, "isolated", "to a neighbour, in a network without icc")                 \
+  X(12, OTHER_NETWORK, "other-network", "from a container of another network")            \
+  X(13, UNPUBLISHED, "unpublished", "from outside, and neither asked for nor published")  \
+  X(14, SPOOFED, "spoofed", "under the address of a container that did not send it")      \
+  X(15, POLICY, "policy", "a policy forbids it")                                          \
+  X(16, IPV4, "ipv4", "IPv4, which the network does not have")                            \
+  X(17, NEIGHBOUR_CLAIM, "neighbour-claim", "neighbour discovery not of its own address") \
+  X(18, ROUTER, "router", "router discovery, or a redirect")                              \
+  X(19, EXTENSION, "extension", "IPv6 extension headers that nobody here judges")
 
 enum nacelle_drop_reason {
 #define NACELLE_DROP_NUMBER(number, name, word, meaning) NACELLE_DROP_##name = number,
@@ -55,18 +59,18 @@ enum { NACELLE_MARK_TRANSLATED = 0x20000000 };
 
 struct nacelle_address {
   __u8 bytes[16];
-};
+} __attribute__((aligned(8)));
 NACELLE_SAME(sizeof(struct nacelle_address) == 16);
 
 // A row of `links`, by the ifindex of the host's end.
 struct nacelle_link {
-  __u64 network;  // src/bpf/links.h, network_number()
-  __u32 flags;    // nacelle_link_flag
-  __u32 policy;   // 0: none
-  __u32 link;     // the key again
-  __u32 peer;     // the container's end, in its own namespace
-  __be32 address, gateway;
-  struct nacelle_address address6, gateway6;  // zeros: it has none
+  __u64 network;                              // src/bpf/links.h, network_number()
+  __u32 flags;                                // nacelle_link_flag
+  __u32 policy;                               // 0: none
+  __u32 link;                                 // the key again
+  __u32 peer;                                 // the container's end, in its own namespace
+  __be32 address, gateway;                    // zero: it has no IPv4
+  struct nacelle_address address6, gateway6;  // zeros: it has no IPv6
   __u8 mac[6], host_mac[6];
   // Set by the programs: some neighbour has reached it by a published port, so its answers are
   // looked up in `translated`.
@@ -97,11 +101,11 @@ struct nacelle_drops {
 // A key of `translated`: a flow that reached a container by a published port from its own network.
 // The answers have to pass by the host, which gives them back the address that was asked.
 struct nacelle_flow {
-  __be32 container, peer;
+  struct nacelle_address container, peer;
   __be16 container_port, peer_port;
   __u32 protocol;
 };
-NACELLE_SAME(sizeof(struct nacelle_flow) == 16);
+NACELLE_SAME(sizeof(struct nacelle_flow) == 40);
 
 // The one row of `settings`.
 struct nacelle_settings {

@@ -53,6 +53,14 @@ struct nacelle_policy_address {
 };
 NACELLE_SAME(sizeof(struct nacelle_policy_address) == 12);
 
+// A key of `policy_addresses6`, the same for IPv6.
+struct nacelle_policy_address6 {
+  __u32 bits;
+  __u32 table;
+  struct nacelle_address address;
+};
+NACELLE_SAME(sizeof(struct nacelle_policy_address6) == 24);
+
 // A key of `policy_ports` (a trie).
 struct nacelle_policy_port {
   __u32 bits;  // 80, and those of the port
@@ -85,9 +93,9 @@ struct nacelle_policy_trace {
 struct nacelle_policy_event {
   __u64 ns;  // CLOCK_MONOTONIC
   __u32 link, policy;
-  __be32 local, remote;
+  struct nacelle_address local, remote;
   __be16 local_port, remote_port;
   __u16 rule, length;
   __u8 direction, protocol, reason, is_deny, is_trial, unused[3];
 };
-NACELLE_SAME(sizeof(struct nacelle_policy_event) == 40);
+NACELLE_SAME(sizeof(struct nacelle_policy_event) == 64);

@@ -162,11 +162,6 @@ ring::Task<> list(Call& call) {
 
 // Verdicts, a line each ---------------------------------------------------------------------------
 
-std::string address_text(uint32_t address) {
-  const auto* const bytes = reinterpret_cast<const unsigned char*>(&address);
-  return cat(bytes[0], '.', bytes[1], '.', bytes[2], '.', bytes[3]);
-}
-
 uint16_t port_of(uint16_t port) { return __builtin_bswap16(port); }
 
 std::string verdict_line(Call& call, const engine::Policies::Verdict& verdict) {
@@ -182,9 +177,9 @@ std::string verdict_line(Call& call, const engine::Policies::Verdict& verdict) {
   json.member("network", name_of(call.engine, {PolicyOwner::What::Network, verdict.network}))
       .member("container", name_of(call.engine, {PolicyOwner::What::Container, verdict.container}))
       .member("protocol", event.protocol)
-      .member("local", address_text(event.local))
+      .member("local", bpf::address_text(event.local))
       .member("local_port", port_of(event.local_port))
-      .member("remote", address_text(event.remote))
+      .member("remote", bpf::address_text(event.remote))
       .member("remote_port", port_of(event.remote_port))
       .member("length", event.length)
       .end_object();

@@ -28,6 +28,15 @@ nacelle_address mapped(uint32_t address) {
   return whole;
 }
 
+// Under which a link is to be found.
+std::vector<nacelle_address> addresses_of(const nacelle_link& row) {
+  std::vector<nacelle_address> all;
+  if (row.address != 0) all.push_back(mapped(row.address));
+  const nacelle_address none{};
+  if (std::memcmp(&row.address6, &none, sizeof none) != 0) all.push_back(row.address6);
+  return all;
+}
+
 nacelle_counters sum(const nacelle_counters* of_cpus, uint32_t count) {
   nacelle_counters all{};
   for (const nacelle_counters* each = of_cpus; each != of_cpus + count; ++each) {
@@ -79,19 +88,22 @@ Result<> Links::add(const nacelle_link& row) {
   const nacelle_drops none{};
   TRY(sys::put_map_row(drops_, &row.link, &none));
   TRY(sys::put_map_row(links_, &row.link, &row));
-  const nacelle_address key = mapped(row.address);
   const nacelle_endpoint endpoint{.link = row.link};
-  return sys::put_map_row(endpoints_, &key, &endpoint);
+  for (const nacelle_address& key : addresses_of(row)) {
+    TRY(sys::put_map_row(endpoints_, &key, &endpoint));
+  }
+  return {};
 }
 
 Result<> Links::remove(uint32_t link) {
   nacelle_link row{};
   if (TRY(find(link, row))) {
-    const nacelle_address key = mapped(row.address);
-    nacelle_endpoint endpoint{};
-    // Somebody else may have the address by now.
-    if (TRY(sys::find_map_row(endpoints_, &key, &endpoint)) && endpoint.link == link) {
-      TRY(sys::erase_map_row(endpoints_, &key));
+    for (const nacelle_address& key : addresses_of(row)) {
+      nacelle_endpoint endpoint{};
+      // Somebody else may have the address by now.
+      if (TRY(sys::find_map_row(endpoints_, &key, &endpoint)) && endpoint.link == link) {
+        TRY(sys::erase_map_row(endpoints_, &key));
+      }
     }
     TRY(sys::erase_map_row(links_, &link));
   }

@@ -73,6 +73,8 @@ Result<PolicyMaps> PolicyMaps::open(const std::string& directory) {
       TRY(open_pinned_map(directory, "policies", sizeof(uint32_t), sizeof(nacelle_policy)));
   maps.addresses_ = TRY(open_pinned_map(directory, "policy_addresses",
                                         sizeof(nacelle_policy_address), sizeof(uint32_t)));
+  maps.addresses6_ = TRY(open_pinned_map(directory, "policy_addresses6",
+                                         sizeof(nacelle_policy_address6), sizeof(uint32_t)));
   maps.ports_ = TRY(open_pinned_map(directory, "policy_ports", sizeof(nacelle_policy_port),
                                     sizeof(nacelle_policy_verdict)));
   maps.hits_ =
@@ -94,13 +96,15 @@ Result<uint32_t> PolicyMaps::last_table() const {
   }
   const auto addresses = TRY((list_keys<nacelle_policy_address, uint32_t>(addresses_)));
   for (const auto& key : addresses) last = std::max(last, key.table);
+  const auto addresses6 = TRY((list_keys<nacelle_policy_address6, uint32_t>(addresses6_)));
+  for (const auto& key : addresses6) last = std::max(last, key.table);
   const auto ports = TRY((list_keys<nacelle_policy_port, nacelle_policy_verdict>(ports_)));
   for (const auto& key : ports) last = std::max(last, key.table);
   return last;
 }
 
 Result<uint32_t> PolicyMaps::add_table(const PolicyTable& table) {
-  if (table.addresses.size() + table.ports.size() > policy_rows_max) {
+  if (table.rows() > policy_rows_max) {
     return fail(Kind::Exhausted, cat("more than ", policy_rows_max, " rows"));
   }
   const uint32_t number = next_table_++;
@@ -110,6 +114,12 @@ Result<uint32_t> PolicyMaps::add_table(const PolicyTable& table) {
         .bits = 32u + each.length, .table = number, .address = htonl(each.base)};
     TRY(sys::put_map_row(addresses_, &key, &each.address_class));
     keys.addresses.push_back(key);
+  }
+  for (const PolicyAddress6Row& each : table.addresses6) {
+    nacelle_policy_address6 key{.bits = 32u + each.length, .table = number, .address = {}};
+    std::memcpy(&key.address, each.base.data(), each.base.size());
+    TRY(sys::put_map_row(addresses6_, &key, &each.address_class));
+    keys.addresses6.push_back(key);
   }
   for (const PolicyPortRow& each : table.ports) {
     const nacelle_policy_port key{.bits = 80u + each.length,
@@ -131,18 +141,21 @@ void PolicyMaps::retire(const nacelle_policy& row) {
   for (const uint32_t each : row.table) {
     const auto found = tables_.find(each);
     if (found == tables_.end()) continue;
-    const Retired& keys = found->second;
-    retired_.addresses.insert(retired_.addresses.end(), keys.addresses.begin(),
-                              keys.addresses.end());
-    retired_.ports.insert(retired_.ports.end(), keys.ports.begin(), keys.ports.end());
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    append(retired_.addresses, found->second.addresses);
+    append(retired_.addresses6, found->second.addresses6);
+    append(retired_.ports, found->second.ports);
     tables_.erase(found);
   }
 }
 
 Result<> PolicyMaps::sweep(const Retired& retired) const {
-  if (retired.addresses.empty() && retired.ports.empty()) return {};
+  if (retired.addresses.empty() && retired.addresses6.empty() && retired.ports.empty()) return {};
   wait_for_packets();
   for (const auto& key : retired.addresses) TRY(sys::erase_map_row(addresses_, &key));
+  for (const auto& key : retired.addresses6) TRY(sys::erase_map_row(addresses6_, &key));
   for (const auto& key : retired.ports) TRY(sys::erase_map_row(ports_, &key));
   return {};
 }
@@ -210,6 +223,10 @@ Result<> PolicyMaps::collect() {
   const auto addresses = TRY((list_keys<nacelle_policy_address, uint32_t>(addresses_)));
   for (const auto& key : addresses) {
     if (!named.contains(key.table)) TRY(sys::erase_map_row(addresses_, &key));
+  }
+  const auto addresses6 = TRY((list_keys<nacelle_policy_address6, uint32_t>(addresses6_)));
+  for (const auto& key : addresses6) {
+    if (!named.contains(key.table)) TRY(sys::erase_map_row(addresses6_, &key));
   }
   const auto ports = TRY((list_keys<nacelle_policy_port, nacelle_policy_verdict>(ports_)));
   for (const auto& key : ports) {

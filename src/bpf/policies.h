@@ -6,6 +6,7 @@
 // holds.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -32,6 +33,13 @@ struct PolicyAddressRow {
   bool operator==(const PolicyAddressRow&) const = default;
 };
 
+struct PolicyAddress6Row {
+  std::array<uint8_t, 16> base{};
+  uint8_t length = 128;
+  uint32_t address_class = 0;
+  bool operator==(const PolicyAddress6Row&) const = default;
+};
+
 // Of several rows that match, the longest decides. A protocol without a row of its own is asked for
 // as policy_any_protocol.
 struct PolicyPortRow {
@@ -49,7 +57,9 @@ struct PolicyPortRow {
 struct PolicyTable {
   bool deny_by_default[2] = {false, false};  // by direction
   std::vector<PolicyAddressRow> addresses;
+  std::vector<PolicyAddress6Row> addresses6;
   std::vector<PolicyPortRow> ports;
+  size_t rows() const { return addresses.size() + addresses6.size() + ports.size(); }
   bool operator==(const PolicyTable&) const = default;
 };
 
@@ -91,6 +101,7 @@ class PolicyMaps {
   Result<> replace(uint32_t policy, const PolicyVersion& version, bool counts_anew);
   struct Retired {
     std::vector<nacelle_policy_address> addresses;
+    std::vector<nacelle_policy_address6> addresses6;
     std::vector<nacelle_policy_port> ports;
   };
   Retired take_retired() { return std::exchange(retired_, {}); }
@@ -111,7 +122,7 @@ class PolicyMaps {
   Result<> ensure_counts(uint32_t policy, bool is_trial, uint16_t rules);
   Result<uint32_t> last_table() const;
 
-  Fd policies_, addresses_, ports_, hits_, trace_;
+  Fd policies_, addresses_, addresses6_, ports_, hits_, trace_;
   uint32_t next_table_ = 1;
   std::map<uint32_t, Retired> tables_;  // those this object has written
   Retired retired_;

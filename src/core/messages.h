@@ -35,11 +35,15 @@ inline constexpr size_t descriptors_max = 8;
 struct Interface {
   std::string network;  // whose pool it may come from (PoolRequest)
   std::string name;     // in the container: "eth0"
-  std::string address;  // "172.17.0.2"; empty: one of the pool's
+  std::string address;  // "172.17.0.2"; empty: one of the pool's, or none without IPv4
   uint8_t prefix_len = 0;
   std::string gateway;  // the address of the host's end
-  std::string mac;      // empty: made from the address, as Docker does
-  uint32_t mtu = 0;     // 0: the kernel's
+  // The same of IPv6; empty: the network has none. Then it is off at this interface.
+  std::string address6;
+  uint8_t prefix_len6 = 0;
+  std::string gateway6;
+  std::string mac;   // empty: made from the address, as Docker does
+  uint32_t mtu = 0;  // 0: the kernel's
   // No way out: it leads to the subnet of its address, and nowhere else.
   bool internal = false;
   // Its neighbours, those in the same network, are not reached by it.
@@ -49,9 +53,11 @@ struct Interface {
   uint32_t policy = 0;  // the number of its policy (bpf/policies.h); 0: none
   // By which what is elsewhere is reached; empty: by none.
   std::string way_out() const { return internal ? std::string() : gateway; }
+  std::string way_out6() const { return internal ? std::string() : gateway6; }
   template <class Visit>
   void fields(Visit& visit) {
-    visit(network, name, address, prefix_len, gateway, mac, mtu, internal, isolated, link, policy);
+    visit(network, name, address, prefix_len, gateway, address6, prefix_len6, gateway6, mac, mtu,
+          internal, isolated, link, policy);
   }
 };
 

@@ -36,7 +36,9 @@ void Server::tell_names(const Process& process, bool with_sockets) {
   for (const Interface& interface : record.interfaces) {
     message.member.forwards |= !interface.internal;
     for (dns::Endpoint& endpoint : message.member.endpoints) {
-      if (endpoint.network == interface.network) endpoint.addresses = {interface.address};
+      if (endpoint.network != interface.network) continue;
+      endpoint.addresses = {interface.address, interface.address6};
+      std::erase(endpoint.addresses, std::string());
     }
   }
   std::vector<int> sockets;

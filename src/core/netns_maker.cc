@@ -4,6 +4,7 @@
 #include <linux/ethtool.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <linux/veth.h>
@@ -15,10 +16,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <initializer_list>
+#include <utility>
 
 #include "base/text.h"
 #include "codec/flat.h"
 #include "core/netns_pool.h"
+#include "dns/message.h"
 #include "sys/file.h"
 
 namespace nacelle::core {
@@ -30,10 +35,51 @@ using sys::NetlinkSocket;
 constexpr uint32_t loopback_index = 1;
 constexpr int control_number = 3;
 
-Result<in_addr> parse_address(const std::string& text, std::string_view what) {
-  in_addr address{};
-  if (::inet_pton(AF_INET, text.c_str(), &address) == 1) return address;
-  return fail(Kind::Invalid, cat(what, " '", text, "': not an IPv4 address"));
+// Addresses are their bytes, in network order: four or sixteen of them.
+using Bytes = std::string;
+
+constexpr size_t ipv6_bytes = 16;
+
+uint8_t family_of(const Bytes& address) {
+  return address.size() == ipv6_bytes ? AF_INET6 : AF_INET;
+}
+uint8_t bits_of(const Bytes& address) { return static_cast<uint8_t>(address.size() * 8); }
+
+// What an interface has of one family.
+struct Leg {
+  Bytes address, gateway;
+  uint8_t prefix_len = 0;
+  bool is_v6() const { return address.size() == ipv6_bytes; }
+};
+
+Result<Bytes> parse_address(const std::string& text, bool v6, std::string_view what) {
+  Bytes address = dns::parse_address_bytes(text);
+  if (!address.empty() && (address.size() == ipv6_bytes) == v6) return address;
+  return fail(Kind::Invalid, cat(what, " '", text, "': not an IPv", v6 ? 6 : 4, " address"));
+}
+
+Result<Leg> parse_leg(const std::string& address, const std::string& gateway, uint8_t prefix_len,
+                      bool v6) {
+  Leg leg;
+  leg.address = TRY(parse_address(address, v6, "address"));
+  leg.gateway = TRY(parse_address(gateway, v6, "gateway"));
+  leg.prefix_len = prefix_len;
+  if (prefix_len <= bits_of(leg.address)) return leg;
+  return fail(Kind::Invalid, cat("prefix length: above ", bits_of(leg.address)));
+}
+
+Result<std::vector<Leg>> legs_of(const Interface& interface) {
+  std::vector<Leg> legs;
+  // Without any address it is the first that is missing.
+  if (!interface.address.empty() || interface.address6.empty()) {
+    legs.push_back(
+        TRY(parse_leg(interface.address, interface.gateway, interface.prefix_len, false)));
+  }
+  if (!interface.address6.empty()) {
+    legs.push_back(
+        TRY(parse_leg(interface.address6, interface.gateway6, interface.prefix_len6, true)));
+  }
+  return legs;
 }
 
 // "02:42:ac:11:00:02" as its six bytes.
@@ -78,34 +124,40 @@ Result<> set_up(NetlinkSocket& socket, uint32_t index) {
   return socket.change(NetlinkRequest(RTM_SETLINK, 0, link), "setting a link up");
 }
 
-Result<> add_address(NetlinkSocket& socket, uint32_t index, in_addr address, uint8_t prefix_len) {
+Result<> add_address(NetlinkSocket& socket, uint32_t index, const Bytes& address,
+                     uint8_t prefix_len) {
   ifaddrmsg fixed{};
-  fixed.ifa_family = AF_INET;
+  fixed.ifa_family = family_of(address);
   fixed.ifa_prefixlen = prefix_len;
   fixed.ifa_index = index;
   NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, fixed);
-  request.put(IFA_LOCAL, bytes_of(address)).put(IFA_ADDRESS, bytes_of(address));
-  // The subnet is not on the link: everything goes by the gateway.
-  request.put_number(IFA_FLAGS, uint32_t{IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT});
+  request.put(IFA_LOCAL, address).put(IFA_ADDRESS, address);
+  // The subnet is not on the link: everything goes by the gateway. Nobody else can have the
+  // address there, so of IPv6 nobody is asked whether he has, and it is ready at once.
+  const uint32_t unique = fixed.ifa_family == AF_INET6 ? IFA_F_NODAD : 0;
+  request.put_number(IFA_FLAGS, uint32_t{IFA_F_NOPREFIXROUTE | IFA_F_PERMANENT} | unique);
   return socket.change(std::move(request), "adding an address");
 }
 
 struct Destination {
-  in_addr base{};
-  uint8_t prefix_len = 0;  // 0: everything
+  Bytes base;
+  uint8_t prefix_len = 0;  // 0: everything of its family
 };
-Destination only(in_addr address) { return {.base = address, .prefix_len = 32}; }
-Destination subnet_of(in_addr address, uint8_t prefix_len) {
-  const uint64_t mask = uint64_t{0xffffffff} << (32 - prefix_len);
-  address.s_addr &= htonl(static_cast<uint32_t>(mask));
-  return {.base = address, .prefix_len = prefix_len};
+Destination only(const Bytes& address) { return {.base = address, .prefix_len = bits_of(address)}; }
+Destination everything_beside(const Bytes& address) { return {.base = address, .prefix_len = 0}; }
+Destination subnet_of(const Leg& leg) {
+  Destination subnet{.base = leg.address, .prefix_len = leg.prefix_len};
+  for (size_t bit = leg.prefix_len; bit < bits_of(leg.address); ++bit) {
+    subnet.base[bit / 8] = static_cast<char>(subnet.base[bit / 8] & ~(0x80 >> bit % 8));
+  }
+  return subnet;
 }
 
 // By the link, or by the gateway behind it.
 Result<> add_route(NetlinkSocket& socket, uint32_t index, const Destination& to,
-                   const in_addr* gateway) {
+                   const Bytes* gateway) {
   rtmsg fixed{};
-  fixed.rtm_family = AF_INET;
+  fixed.rtm_family = family_of(to.base);
   fixed.rtm_dst_len = to.prefix_len;
   fixed.rtm_table = RT_TABLE_MAIN;
   fixed.rtm_protocol = RTPROT_BOOT;
@@ -113,10 +165,22 @@ Result<> add_route(NetlinkSocket& socket, uint32_t index, const Destination& to,
   fixed.rtm_type = RTN_UNICAST;
   // An address may still be routed to a pair that is on its way out.
   NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, fixed);
-  if (to.prefix_len > 0) request.put(RTA_DST, bytes_of(to.base));
-  if (gateway != nullptr) request.put(RTA_GATEWAY, bytes_of(*gateway));
+  if (to.prefix_len > 0) request.put(RTA_DST, to.base);
+  if (gateway != nullptr) request.put(RTA_GATEWAY, *gateway);
   request.put_number(RTA_OIF, index);
   return socket.change(std::move(request), "adding a route");
+}
+
+// Whose MAC address it is, for good: nobody is asked, and who says otherwise is not believed.
+Result<> add_neighbour(NetlinkSocket& socket, uint32_t index, const Bytes& address,
+                       std::string_view mac) {
+  ndmsg fixed{};
+  fixed.ndm_family = family_of(address);
+  fixed.ndm_ifindex = static_cast<int>(index);
+  fixed.ndm_state = NUD_PERMANENT;
+  NetlinkRequest request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, fixed);
+  request.put(NDA_DST, address).put(NDA_LLADDR, mac);
+  return socket.change(std::move(request), "adding a neighbour");
 }
 
 // The end that came up first has no carrier until the other is up, and then drops what it is to
@@ -140,20 +204,30 @@ Result<uint32_t> find_link(NetlinkSocket& socket, const std::string& name) {
   return static_cast<uint32_t>(found.fixed<ifinfomsg>().ifi_index);
 }
 
-bool leads_out(const std::vector<Interface>& interfaces) {
-  for (const Interface& each : interfaces) {
-    if (!each.internal) return true;
-  }
-  return false;
-}
-
-// Routing between links is what a routed network is; written only where it is not so yet.
-Result<> allow_forwarding() {
-  constexpr const char* path = "/proc/sys/net/ipv4/ip_forward";
+// Written only where it is not so yet.
+Result<> ensure_setting(const char* path) {
   const std::string now = TRY(sys::read_file_at(sys::working_directory, path, 16));
-  if (now.starts_with('1')) return {};
+  if (!now.starts_with('0')) return {};
   return sys::write_file_at(sys::working_directory, path, "1");
 }
+
+struct Ipv6Setting {
+  const char *name, *value;
+};
+// Of an interface, in the namespace we are in.
+Result<> write_settings(const std::string& interface, std::initializer_list<Ipv6Setting> settings) {
+  for (const Ipv6Setting& each : settings) {
+    const std::string path = cat("/proc/sys/net/ipv6/conf/", interface, '/', each.name);
+    TRY(sys::write_file_at(sys::working_directory, path.c_str(), each.value));
+  }
+  return {};
+}
+
+// Its addresses are those that we give it, and no router tells it anything: without a link-local
+// address of its own making it has nothing to say by itself, either.
+constexpr std::initializer_list<Ipv6Setting> with_ipv6 = {
+    {"disable_ipv6", "0"}, {"addr_gen_mode", "1"}, {"accept_ra", "0"}};
+constexpr std::initializer_list<Ipv6Setting> without_ipv6 = {{"disable_ipv6", "1"}};
 
 }  // namespace
 
@@ -237,12 +311,9 @@ Result<std::vector<Fd>> NetnsMaker::make(std::vector<Interface>& interfaces, boo
   std::vector<Fd> made = TRY(std::move(sockets));
   const Fd& descriptor = *made.insert(made.begin(), TRY(std::move(there)));
   uint32_t index = loopback_index;
-  bool has_way_out = false;
+  WaysOut has;
   for (Interface& each : interfaces) {
-    // The first interface that leads anywhere is the way out.
-    const bool is_way_out = !each.internal && !has_way_out;
-    has_way_out |= is_way_out;
-    TRY(connect(each, descriptor, socket, ++index, is_way_out).context([&] {
+    TRY(connect(each, descriptor, socket, ++index, has).context([&] {
       return cat("interface ", each.name, " of network ", each.network);
     }));
   }
@@ -253,11 +324,13 @@ Result<> NetnsMaker::add(const Fd& place, std::vector<Interface>& interfaces,
                          const std::vector<Interface>& rest) {
   NetlinkSocket inside = TRY(NetlinkSocket::open_in(place));
   const Fd there = TRY(inside.open_namespace());
-  bool has_way_out = leads_out(rest);
+  WaysOut has;
+  for (const Interface& each : rest) {
+    has.v4 |= ways_out_of(each).v4;
+    has.v6 |= ways_out_of(each).v6;
+  }
   for (Interface& each : interfaces) {
-    const bool is_way_out = !each.internal && !has_way_out;
-    has_way_out |= is_way_out;
-    TRY(connect(each, there, inside, 0, is_way_out).context([&] {
+    TRY(connect(each, there, inside, 0, has).context([&] {
       return cat("interface ", each.name, " of network ", each.network);
     }));
   }
@@ -275,10 +348,14 @@ Result<> NetnsMaker::remove(const Fd& place, const std::vector<Interface>& inter
     TRY(inside.change(NetlinkRequest(RTM_DELLINK, 0, link), "removing a link"));
   }
   TRY(forget(interfaces));
+  WaysOut has;
   for (const Interface& each : rest) {
-    if (each.internal) continue;
-    const in_addr gateway = TRY(parse_address(each.gateway, "gateway"));
-    return add_route(inside, TRY(find_link(inside, each.name)), Destination(), &gateway);
+    for (const Leg& leg : TRY(legs_of(each))) {
+      bool& has_one = leg.is_v6() ? has.v6 : has.v4;
+      if (each.internal || std::exchange(has_one, true)) continue;
+      const uint32_t index = TRY(find_link(inside, each.name));
+      TRY(add_route(inside, index, everything_beside(leg.address), &leg.gateway));
+    }
   }
   return {};
 }
@@ -291,20 +368,21 @@ Result<> NetnsMaker::forget(const std::vector<Interface>& interfaces) {
 }
 
 // From here on its packets are those of this address and network, or nobody's.
-Result<> NetnsMaker::watch(const Interface& interface, const std::string& host_name) {
+Result<> NetnsMaker::watch(const Interface& interface, const sys::NetlinkMessage& host_end) {
   if (!links_) return {};
-  NetlinkRequest request(RTM_GETLINK, 0, ifinfomsg{});
-  request.put_name(IFLA_IFNAME, host_name);
-  const sys::NetlinkMessage found = TRY(netlink_.get(std::move(request), "the host's end"));
-  const std::string_view host_mac = found.attribute(sizeof(ifinfomsg), IFLA_ADDRESS);
+  const std::string_view host_mac = host_end.attribute(sizeof(ifinfomsg), IFLA_ADDRESS);
   const std::string mac = TRY(parse_mac(interface.mac));
   nacelle_link row{};
   row.network = bpf::network_number(interface.network);
   row.link = interface.link;
   row.policy = interface.policy;
-  row.peer = sys::netlink_number<uint32_t>(found.attribute(sizeof(ifinfomsg), IFLA_LINK));
-  row.address = TRY(parse_address(interface.address, "address")).s_addr;
-  row.gateway = TRY(parse_address(interface.gateway, "gateway")).s_addr;
+  row.peer = sys::netlink_number<uint32_t>(host_end.attribute(sizeof(ifinfomsg), IFLA_LINK));
+  for (const Leg& leg : TRY(legs_of(interface))) {
+    void* const address = leg.is_v6() ? static_cast<void*>(&row.address6) : &row.address;
+    void* const gateway = leg.is_v6() ? static_cast<void*>(&row.gateway6) : &row.gateway;
+    std::memcpy(address, leg.address.data(), leg.address.size());
+    std::memcpy(gateway, leg.gateway.data(), leg.gateway.size());
+  }
   if (interface.internal) row.flags |= NACELLE_LINK_INTERNAL;
   if (interface.isolated) row.flags |= NACELLE_LINK_ISOLATED;
   mac.copy(reinterpret_cast<char*>(row.mac), sizeof row.mac);
@@ -312,16 +390,42 @@ Result<> NetnsMaker::watch(const Interface& interface, const std::string& host_n
   return links_->add(row);
 }
 
+// As Docker has it: where a network has no IPv6, its interface has none either.
+Result<> NetnsMaker::set_ipv6(const Interface& interface, const std::string& host_name,
+                              const Fd& there) {
+  const bool has_it = !interface.address6.empty();
+  if (has_it) TRY(write_settings(host_name, with_ipv6));
+  if (::setns(there.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns");
+  const Result<> set = write_settings(interface.name, has_it ? with_ipv6 : without_ipv6);
+  if (::setns(host_.get(), CLONE_NEWNET) != 0) return fail_errno(errno, "setns to the host");
+  // A kernel that has no IPv6 has nothing to be turned off.
+  return set || (!has_it && set.error().error_number() == ENOENT) ? Result<>() : set;
+}
+
+// Routing between links is what a routed network is.
+Result<> NetnsMaker::allow_forwarding(const Interface& interface) {
+  if (!interface.address.empty() && !std::exchange(forwards_.v4, true)) {
+    TRY(ensure_setting("/proc/sys/net/ipv4/ip_forward").context("net.ipv4.ip_forward"));
+  }
+  if (!interface.address6.empty() && !std::exchange(forwards_.v6, true)) {
+    TRY(ensure_setting("/proc/sys/net/ipv6/conf/all/forwarding").context("net.ipv6 forwarding"));
+  }
+  return {};
+}
+
+NetnsMaker::WaysOut NetnsMaker::ways_out_of(const Interface& interface) {
+  return {.v4 = !interface.internal && !interface.address.empty(),
+          .v6 = !interface.internal && !interface.address6.empty()};
+}
+
 Result<> NetnsMaker::connect(Interface& interface, const Fd& there, NetlinkSocket& inside,
-                             uint32_t index, bool is_way_out) {
-  const in_addr address = TRY(parse_address(interface.address, "address"));
-  const in_addr gateway = TRY(parse_address(interface.gateway, "gateway"));
-  if (interface.prefix_len > 32) return fail(Kind::Invalid, "prefix length: above 32");
+                             uint32_t index, WaysOut& has) {
+  const std::vector<Leg> legs = TRY(legs_of(interface));
   if (interface.name.empty() || interface.name.size() >= IFNAMSIZ) {
     return fail(Kind::Invalid, cat("interface name '", interface.name, "': 1 to 15 characters"));
   }
   const std::string mac = TRY(parse_mac(interface.mac));
-  if (made_++ == 0) TRY(allow_forwarding().context("net.ipv4.ip_forward"));
+  TRY(allow_forwarding(interface));
 
   // Both ends in one message, the far one where it is to be. Neither can be up before both are
   // there.
@@ -342,22 +446,35 @@ Result<> NetnsMaker::connect(Interface& interface, const Fd& there, NetlinkSocke
   if (interface.mtu != 0) pair.put_number(IFLA_MTU, interface.mtu);
   TRY(netlink_.change(std::move(pair), "making a veth pair"));
 
-  const unsigned host_index = ::if_nametoindex(name.c_str());
-  if (host_index == 0) return fail_errno(errno, cat("if_nametoindex ", name));
-  interface.link = host_index;
-  TRY(watch(interface, name));
-  TRY(set_up(netlink_, host_index));
-  TRY(add_address(netlink_, host_index, gateway, 32));
-  TRY(add_route(netlink_, host_index, only(address), nullptr));
+  NetlinkRequest request(RTM_GETLINK, 0, ifinfomsg{});
+  request.put_name(IFLA_IFNAME, name);
+  const sys::NetlinkMessage host_end = TRY(netlink_.get(std::move(request), "the host's end"));
+  const std::string host_mac(host_end.attribute(sizeof(ifinfomsg), IFLA_ADDRESS));
+  interface.link = static_cast<uint32_t>(host_end.fixed<ifinfomsg>().ifi_index);
+  TRY(watch(interface, host_end));
+  TRY(set_ipv6(interface, name, there));
+  TRY(set_up(netlink_, interface.link));
+  for (const Leg& leg : legs) {
+    TRY(add_address(netlink_, interface.link, leg.gateway, bits_of(leg.gateway)));
+    TRY(add_route(netlink_, interface.link, only(leg.address), nullptr));
+    if (leg.is_v6()) TRY(add_neighbour(netlink_, interface.link, leg.address, mac));
+  }
   if (index == 0) index = TRY(find_link(inside, interface.name));
   TRY(set_up(inside, index));
   TRY(wait_for_carrier(any_socket_, name));
-  TRY(add_address(inside, index, address, interface.prefix_len));
-  TRY(add_route(inside, index, only(gateway), nullptr));
-  if (is_way_out) TRY(add_route(inside, index, Destination(), &gateway));
-  // Who is in the same network is reached by it, and is told its address, whatever the way out is.
-  if (!is_way_out && interface.prefix_len < 32) {
-    TRY(add_route(inside, index, subnet_of(address, interface.prefix_len), &gateway));
+  for (const Leg& leg : legs) {
+    TRY(add_address(inside, index, leg.address, leg.prefix_len));
+    TRY(add_route(inside, index, only(leg.gateway), nullptr));
+    if (leg.is_v6()) TRY(add_neighbour(inside, index, leg.gateway, host_mac));
+    bool& has_one = leg.is_v6() ? has.v6 : has.v4;
+    // The first interface that leads anywhere is the way out.
+    if (!interface.internal && !std::exchange(has_one, true)) {
+      TRY(add_route(inside, index, everything_beside(leg.address), &leg.gateway));
+    } else if (leg.prefix_len < bits_of(leg.address)) {
+      // Who is in the same network is reached by it, and is told its address, whatever the way out
+      // is.
+      TRY(add_route(inside, index, subnet_of(leg), &leg.gateway));
+    }
   }
   return {};
 }

@@ -63,16 +63,24 @@ class NetnsMaker {
  private:
   NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
       : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
-  // `index`: of the new interface; 0: the kernel's choice.
+  // By family: an interface may lead out by one of them alone.
+  struct WaysOut {
+    bool v4 = false, v6 = false;
+  };
+  static WaysOut ways_out_of(const Interface& interface);
+  // `index`: of the new interface; 0: the kernel's choice. `has`: ways out there are already, and
+  // with it.
   Result<> connect(Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
-                   uint32_t index, bool is_way_out);
-  Result<> watch(const Interface& interface, const std::string& host_name);
+                   uint32_t index, WaysOut& has);
+  Result<> watch(const Interface& interface, const sys::NetlinkMessage& host_end);
+  Result<> set_ipv6(const Interface& interface, const std::string& host_name, const Fd& there);
+  Result<> allow_forwarding(const Interface& interface);
 
   Fd host_;
   sys::NetlinkSocket netlink_;
   Fd any_socket_;  // for ioctl(2) on links of the host
   std::optional<bpf::Links> links_;
-  uint32_t made_ = 0;
+  WaysOut forwards_;  // whether we have seen to it that the host does
 };
 
 // "02:42:" and the address, as Docker names its interfaces.

@@ -7,7 +7,9 @@
 // Networks are routed, without a bridge: the container's end has its address and a route to the
 // gateway alone; the host's end has the gateway's address and a route to the container. An internal
 // interface has a route to its subnet in place of one to everywhere.
-// IPv4; what is between two containers, and who may talk to whom, is not decided here.
+// The same with IPv6, where a network has it; there each end knows the other's MAC address from the
+// beginning, for good. What is between two containers, and who may talk to whom, is not decided
+// here.
 #pragma once
 
 #include <cstdint>

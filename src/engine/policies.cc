@@ -323,11 +323,13 @@ PeerAddresses Policies::peers_of(const Pair& pair,
     }
     const PolicyPeer peer{.what = who.first, .text = who.second, .prefix = {}};
     for (const NetworkMember& member : members) {
-      const auto address = parse_address(member.endpoint.ip_address);
       const EntryRef entry = engine_.containers->state().entry_of(member.container);
-      if (!address || address->v6 || !entry) continue;
-      if (is_peer(peer, member.container, member.name, entry->container.config.labels)) {
-        known.push_back(static_cast<uint32_t>(address->number));
+      if (!entry) continue;
+      const Labels& labels = entry->container.config.labels;
+      if (!is_peer(peer, member.container, member.name, labels)) continue;
+      for (const std::string* text :
+           {&member.endpoint.ip_address, &member.endpoint.global_ipv6_address}) {
+        if (const auto address = parse_address(*text)) known.push_back(*address);
       }
     }
   }

@@ -26,7 +26,7 @@ constexpr uint64_t rate_max = uint64_t{1} << 40;
 constexpr std::array direction_names{"ingress", "egress"};
 constexpr std::array peers_names{"from", "to"};
 constexpr std::pair<std::string_view, uint8_t> protocols[] = {
-    {"icmp", 1}, {"tcp", 6}, {"udp", 17}, {"sctp", 132}};
+    {"icmp", 1}, {"tcp", 6}, {"udp", 17}, {"icmpv6", 58}, {"sctp", 132}};
 constexpr std::pair<std::string_view, PolicyPeer::What> peer_kinds[] = {
     {"container", PolicyPeer::What::Container},
     {"label", PolicyPeer::What::Label},
@@ -99,7 +99,6 @@ Result<> check_peer(const Value& value, PolicyPeer& peer) {
       if (prefix.length == 255) {
         return value.invalid(cat(codec::json::in_quotes(peer.text), " is no address or prefix"));
       }
-      if (prefix.base.v6) return value.invalid("links of containers carry IPv4 alone");
       if (prefix.base != prefix.first()) {
         return value.invalid(cat(peer.text, " has bits behind its length: it should be ",
                                  prefix.first().text(), '/', prefix.length));
@@ -144,8 +143,8 @@ Result<uint8_t> read_protocol(const Value& value) {
   for (const auto& [name, number] : protocols) {
     if (name == text) return number;
   }
-  return value.invalid(
-      cat(codec::json::in_quotes(text), " is no protocol: tcp, udp, sctp, icmp, or a number"));
+  return value.invalid(cat(codec::json::in_quotes(text),
+                           " is no protocol: tcp, udp, sctp, icmp, icmpv6, or a number"));
 }
 
 bool has_ports(uint8_t protocol) { return protocol == 6 || protocol == 17 || protocol == 132; }

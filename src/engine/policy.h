@@ -7,7 +7,7 @@
 //     "ingress": [ {"action": "allow" | "deny",
 //                   "from": [ {"container": "web"}, {"label": "role=db"},
 //                             {"cidr": "10.0.0.0/8"}, {"name": "example.org"} ],
-//                   "protocol": "tcp" | "udp" | "sctp" | "icmp" | 47,
+//                   "protocol": "tcp" | "udp" | "sctp" | "icmp" | "icmpv6" | 47,
 //                   "ports": [ 80, "8000-8100" ]} ],
 //     "egress": [ the same, with "to" ],
 //     "limits": {"ingress": {"packets_per_second": 1000, "bytes_per_second": 1000000,

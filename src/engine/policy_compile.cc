@@ -46,33 +46,56 @@ class Compiler {
   }
 
  private:
-  using Base = std::pair<uint32_t, uint8_t>;  // address, length
+  // In the order in which a prefix comes behind all that contain it: by family, address, length.
+  struct Base {
+    bool v6 = false;
+    AddressNumber number = 0;
+    unsigned length = 0;
+    auto operator<=>(const Base&) const = default;
+    Prefix prefix() const { return {.base = {.number = number, .v6 = v6}, .length = length}; }
+  };
+  static Base base_of(const Address& address, unsigned length) {
+    return {.v6 = address.v6, .number = address.number, .length = length};
+  }
 
   // Which rules name which prefix.
   void gather() {
     for (uint16_t number = 0; number < rules_.size(); ++number) {
       for (const PolicyPeer& peer : rules_[number].rule->peers) {
         if (peer.what == PolicyPeer::What::Cidr) {
-          named_[{static_cast<uint32_t>(peer.prefix.base.number),
-                  static_cast<uint8_t>(peer.prefix.length)}]
-              .push_back(number);
+          named_[base_of(peer.prefix.base, peer.prefix.length)].push_back(number);
           continue;
         }
         const auto found = addresses_of_.find({peer.what, peer.text});
         if (found == addresses_of_.end()) continue;
-        for (const uint32_t address : found->second) {
-          named_[{address, uint8_t{32}}].push_back(number);
+        for (const Address& address : found->second) {
+          named_[base_of(address, address.v6 ? 128 : 32)].push_back(number);
         }
       }
     }
   }
 
-  // In the order of the map a prefix comes behind all that contain it, so those are a stack.
+  static void add_address(PolicyTable& table, const Base& base, uint32_t address_class) {
+    const auto length = static_cast<uint8_t>(base.length);
+    if (!base.v6) {
+      table.addresses.push_back({.base = static_cast<uint32_t>(base.number),
+                                 .length = length,
+                                 .address_class = address_class});
+      return;
+    }
+    bpf::PolicyAddress6Row row{.base = {}, .length = length, .address_class = address_class};
+    for (size_t at = 0; at < row.base.size(); ++at) {
+      row.base[at] = static_cast<uint8_t>(base.number >> (8 * (row.base.size() - 1 - at)));
+    }
+    table.addresses6.push_back(row);
+  }
+
+  // Those that contain a prefix come before it, so they are a stack.
   Result<> add_addresses(PolicyTable& table) {
     std::vector<std::pair<Base, RuleSet>> around;
     for (auto& [base, rules] : named_) {
       const auto holds = [&](const Base& outer) {
-        return outer.second == 0 || (outer.first ^ base.first) >> (32 - outer.second) == 0;
+        return outer.prefix().contains(base.prefix().base);
       };
       while (!around.empty() && !holds(around.back().first)) around.pop_back();
       RuleSet all = std::move(rules);
@@ -84,8 +107,7 @@ class Compiler {
       const auto [known, is_new] =
           classes_.try_emplace(all, static_cast<uint32_t>(classes_.size() + 1));
       if (is_new) TRY(add_class(table, known->second, all));
-      table.addresses.push_back(
-          {.base = base.first, .length = base.second, .address_class = known->second});
+      add_address(table, base, known->second);
       TRY(check_size(table));
       around.emplace_back(base, std::move(all));
     }
@@ -93,7 +115,7 @@ class Compiler {
   }
 
   Result<> check_size(const PolicyTable& table) const {
-    if (table.ports.size() + table.addresses.size() <= bpf::policy_rows_max) return {};
+    if (table.rows() <= bpf::policy_rows_max) return {};
     return fail(Kind::Exhausted, cat("these rules need more than ", bpf::policy_rows_max,
                                      " rows: use fewer peers with ports of their own"));
   }

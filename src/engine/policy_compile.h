@@ -27,7 +27,7 @@ bpf::PolicyLimit join_limits(const std::vector<const Policy*>& policies, unsigne
 
 // `addresses_of`: which addresses a peer that is no Cidr stands for now. Exhausted where the rules
 // have too many rows.
-using PeerAddresses = std::map<std::pair<PolicyPeer::What, std::string>, std::vector<uint32_t>>;
+using PeerAddresses = std::map<std::pair<PolicyPeer::What, std::string>, std::vector<Address>>;
 Result<bpf::PolicyTable> compile_policies(const std::vector<const Policy*>& policies,
                                           const PeerAddresses& addresses_of);
 

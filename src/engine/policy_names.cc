@@ -21,27 +21,49 @@ constexpr int64_t ns_per_s = 1'000'000'000;
 // How much longer than its TTL an address that a name no longer has is still its own.
 constexpr int64_t grace_s = 60;
 constexpr int type_a = 1, class_in = 1;  // RFC 1035
+constexpr int type_aaaa = 28;            // RFC 3596
 
-Result<std::string> ask_servers(const std::string& name) {
+Result<std::string> ask_servers(const std::string& name, int type) {
   struct __res_state state{};
   if (::res_ninit(&state) != 0) return fail(Kind::Unavailable, "res_ninit: no resolv.conf");
   state.retry = 2;
   state.retrans = 2;
   std::string answer(answer_bytes_max, '\0');
-  const int length = ::res_nquery(&state, name.c_str(), class_in, type_a,
+  const int length = ::res_nquery(&state, name.c_str(), class_in, type,
                                   reinterpret_cast<unsigned char*>(answer.data()),
                                   static_cast<int>(answer.size()));
   const int trouble = state.res_h_errno;
   ::res_nclose(&state);
   if (length < 0) {
     const char* const why = trouble == 1   ? "there is no such name"
-                            : trouble == 4 ? "it has no IPv4 address"
+                            : trouble == 4 ? "it has no address"
                                            : "no server of names has answered";
     return fail(trouble == 1 || trouble == 4 ? Kind::NotFound : Kind::Unavailable,
                 cat("name ", name, ": ", why));
   }
   answer.resize(std::min(answer.size(), static_cast<size_t>(length)));
   return answer;
+}
+
+// Addresses of both families, or why there are none.
+Result<NameAnswer> ask_for_addresses(const std::string& name) {
+  NameAnswer both{.addresses = {}, .ttl_s = ttl_s_max};
+  Result<> first;
+  for (const int type : {type_a, type_aaaa}) {
+    const Result<std::string> said = ask_servers(name, type);
+    Result<NameAnswer> answer = said ? parse_name_answer(*said) : std::unexpected(said.error());
+    if (answer) {
+      both.ttl_s = std::min(both.ttl_s, answer->ttl_s);
+      both.addresses.insert(both.addresses.end(), answer->addresses.begin(),
+                            answer->addresses.end());
+    } else if (first) {
+      first = std::unexpected(std::move(answer).error());
+    }
+  }
+  if (both.addresses.empty() && !first) return std::unexpected(std::move(first).error());
+  // Who has the one and could not be asked for the other is asked again soon.
+  if (!first) both.ttl_s = std::min(both.ttl_s, ttl_s_failed);
+  return both;
 }
 
 // A message of DNS, read from its beginning to its end. Names in it are passed over.
@@ -93,8 +115,15 @@ Result<NameAnswer> parse_name_answer(std::string_view message) {
     answer.ttl_s = std::min(answer.ttl_s, TRY(reader.number(4)));
     const uint32_t length = TRY(reader.number(2));
     Reader data(TRY(reader.take(length)));
-    if (type != type_a || of_class != class_in || length != 4) continue;
-    if (answer.addresses.size() < addresses_max) answer.addresses.push_back(TRY(data.number(4)));
+    const bool v6 = type == type_aaaa;
+    const bool is_address = (type == type_a || v6) && of_class == class_in;
+    if (!is_address || length != (v6 ? 16 : 4) || answer.addresses.size() >= addresses_max)
+      continue;
+    Address address{.number = 0, .v6 = v6};
+    for (uint32_t at = 0; at < length; at += 4) {
+      address.number = address.number << 32 | TRY(data.number(4));
+    }
+    answer.addresses.push_back(address);
   }
   std::ranges::sort(answer.addresses);
   answer.addresses.erase(std::ranges::unique(answer.addresses).begin(), answer.addresses.end());
@@ -114,8 +143,8 @@ void PolicyNames::follow(const std::set<std::string>& names) {
   }
 }
 
-std::vector<uint32_t> PolicyNames::addresses_of(const std::string& name) const {
-  std::vector<uint32_t> all;
+std::vector<Address> PolicyNames::addresses_of(const std::string& name) const {
+  std::vector<Address> all;
   const auto found = names_.find(name);
   if (found == names_.end()) return all;
   for (const auto& [address, until] : found->second.until_ns) all.push_back(address);
@@ -138,7 +167,7 @@ bool PolicyNames::take(Name& name, const NameAnswer& answer) const {
   size_t changes =
       std::erase_if(name.until_ns, [&](const auto& each) { return each.second < now; });
   const uint32_t ttl_s = std::clamp(answer.ttl_s, ttl_s_min, ttl_s_max);
-  for (const uint32_t address : answer.addresses) {
+  for (const Address& address : answer.addresses) {
     const auto [known, is_new] = name.until_ns.try_emplace(address, 0);
     known->second = now + (ttl_s + grace_s) * ns_per_s;
     changes += is_new;
@@ -148,9 +177,9 @@ bool PolicyNames::take(Name& name, const NameAnswer& answer) const {
 
 ring::Task<> PolicyNames::watch(std::string name, uint64_t number) {
   for (;;) {
-    const auto said = std::make_shared<std::string>();
+    const auto said = std::make_shared<NameAnswer>();
     auto ask = [name, said]() -> Result<> {
-      *said = TRY(ask_servers(name));
+      *said = TRY(ask_for_addresses(name));
       return {};
     };
     const Result<> asked = co_await ring::as_result(ring::run_blocking(loop_, std::move(ask)));
@@ -159,7 +188,7 @@ ring::Task<> PolicyNames::watch(std::string name, uint64_t number) {
     // Nobody wants it any more, or another watch has begun since.
     if (found == names_.end() || found->second.number != number) co_return;
     Result<NameAnswer> answer =
-        asked ? parse_name_answer(*said) : Result<NameAnswer>(std::unexpected(asked.error()));
+        asked ? Result<NameAnswer>(*said) : Result<NameAnswer>(std::unexpected(asked.error()));
     found->second.error = answer ? std::string() : answer.error().message();
     // What it had before stays until its time is over: a server that is down opens and shuts
     // nothing.

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/addresses.h"
 #include "nacelle/loop.h"
 #include "nacelle/result.h"
 #include "nacelle/task.h"
@@ -17,9 +18,9 @@
 
 namespace nacelle::engine {
 
-// What a server of names has said: IPv4 addresses, and for how long that is so.
+// What a server of names has said, and for how long that is so.
 struct NameAnswer {
-  std::vector<uint32_t> addresses;  // in the order of the host
+  std::vector<Address> addresses;
   uint32_t ttl_s = 0;
 };
 // The addresses in an answer of DNS (RFC 1035), those of names it leads to among them. Pure.
@@ -34,7 +35,7 @@ class PolicyNames {
 
   // These are followed from now on, and no others.
   void follow(const std::set<std::string>& names);
-  std::vector<uint32_t> addresses_of(const std::string& name) const;
+  std::vector<Address> addresses_of(const std::string& name) const;
   std::string error_of(const std::string& name) const;  // of the last question; empty: none
   // Until each name has been asked for once.
   ring::Task<> first_answers();
@@ -42,7 +43,7 @@ class PolicyNames {
 
  private:
   struct Name {
-    std::map<uint32_t, int64_t> until_ns;  // by address, steady clock
+    std::map<Address, int64_t> until_ns;  // by address, steady clock
     std::string error;
     bool answered = false;
     uint64_t number = 0;  // of its watch

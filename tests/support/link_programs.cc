@@ -27,12 +27,47 @@ void put32(std::string& out, uint32_t number) {
   put16(out, static_cast<uint16_t>(number));
 }
 
+void put_ipv6_address(std::string& out, uint32_t end) {
+  out += std::string("\xfd\0\0\0\0\0\0\0\0\0\0\0", 12);
+  put32(out, end);
+}
+
+// Behind Ethernet's addresses.
+std::string ipv4_bytes(const PacketText& packet, const std::string& rest) {
+  std::string all("\x08\x00\x45\x00", 4);
+  put16(all, static_cast<uint16_t>(20 + rest.size()));
+  put16(all, packet.id);
+  put16(all, packet.fragment);
+  all += '\x40';
+  all += static_cast<char>(packet.protocol);
+  put16(all, 0);
+  put32(all, packet.source);
+  put32(all, packet.destination);
+  return all + rest;
+}
+std::string ipv6_bytes(const PacketText& packet, std::string rest) {
+  if (packet.fragment != 0) {
+    std::string header{static_cast<char>(packet.protocol), '\0'};
+    const bool has_more = (packet.fragment & 0x2000) != 0;
+    put16(header, static_cast<uint16_t>((packet.fragment & 0x1fff) << 3 | has_more));
+    put32(header, packet.id);
+    rest = header + rest;
+  }
+  std::string all("\x86\xdd\x60\x00\x00\x00", 6);
+  put16(all, static_cast<uint16_t>(rest.size()));
+  all += static_cast<char>(packet.fragment != 0 ? 44 : packet.protocol);
+  all += '\x40';
+  put_ipv6_address(all, packet.source);
+  put_ipv6_address(all, packet.destination);
+  return all + rest;
+}
+
 }  // namespace
 
 std::string PacketText::bytes() const {
   std::string rest;
   const bool is_first = (fragment & 0x1fff) == 0;
-  if (is_first && protocol == 1) {
+  if (is_first && protocol == (v6 ? 58 : 1)) {
     rest = {static_cast<char>(icmp_type), 0, 0, 0};
     put16(rest, source_port);  // which echo
     put16(rest, 1);
@@ -53,16 +88,7 @@ std::string PacketText::bytes() const {
   const bool is_sent = source == container_address;
   std::string all(reinterpret_cast<const char*>(is_sent ? host_mac : mac), 6);
   all.append(reinterpret_cast<const char*>(is_sent ? mac : host_mac), 6);
-  all += std::string("\x08\x00\x45\x00", 4);
-  put16(all, static_cast<uint16_t>(20 + rest.size()));
-  put16(all, id);
-  put16(all, fragment);
-  all += '\x40';
-  all += static_cast<char>(protocol);
-  put16(all, 0);
-  put32(all, source);
-  put32(all, destination);
-  return all + rest;
+  return all + (v6 ? ipv6_bytes(*this, rest) : ipv4_bytes(*this, rest));
 }
 
 Result<std::unique_ptr<LinkPrograms>> LinkPrograms::open() {
@@ -83,6 +109,9 @@ Result<> LinkPrograms::set_policy(uint32_t policy) {
   row.link = loopback;
   row.address = htonl(container_address);
   row.gateway = htonl(container_address - 1);
+  std::string address6;
+  put_ipv6_address(address6, container_address);
+  std::memcpy(&row.address6, address6.data(), address6.size());
   std::memcpy(row.mac, mac, sizeof mac);
   std::memcpy(row.host_mac, host_mac, sizeof host_mac);
   return sys::put_map_row(links_, &loopback, &row);

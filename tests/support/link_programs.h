@@ -1,5 +1,6 @@
 // The programs of bpf/ on packets that are bytes, by BPF_PROG_TEST_RUN: the kernel runs them as it
-// would for an interface, here `lo`, at which a container with the address 10.0.0.2 is said to be.
+// would for an interface, here `lo`, at which a container with the addresses 10.0.0.2 and
+// fd00::a00:2 is said to be.
 // In a private host only: what is loaded is pinned below /run.
 #pragma once
 
@@ -17,7 +18,7 @@ namespace nacelle::test {
 
 inline constexpr uint32_t container_address = 0x0a000002;
 
-// Of IPv4, from `source` to `destination` (in the order of the host).
+// From `source` to `destination` (in the order of the host).
 struct PacketText {
   uint32_t source = 0, destination = 0;
   uint8_t protocol = 6;
@@ -25,6 +26,7 @@ struct PacketText {
   uint8_t tcp_flags = 0x02;       // SYN
   uint16_t id = 0, fragment = 0;  // as the header has it: flags, and the offset in eights
   uint8_t icmp_type = 8;
+  bool v6 = false;  // between addresses that end so, of fd00::/64; types of ICMP are ICMPv6's
   std::string payload = std::string(32, 'x');
   std::string bytes() const;
 };

@@ -38,7 +38,7 @@ which may be left out (but `action`):
 
 Mode `dry-run` counts what would be dropped, and drops nothing. A rule without `from` or `to` is about
 everyone, without `ports` about every port, without `protocol` about every protocol (with ports, those
-that have ports). A protocol is tcp, udp, sctp, icmp or a number. A `container` is a name or an id, a
+that have ports). A protocol is tcp, udp, sctp, icmp, icmpv6 or a number. A `container` is a name or an id, a
 `label` KEY or KEY=VALUE, of containers on the same network; a `name` stands for its addresses in DNS,
 which are followed. Limits are for each link by itself.)";
 
@@ -321,6 +321,7 @@ std::string protocol_text(const Datum& number) {
     case 1: return "icmp";
     case 6: return "tcp";
     case 17: return "udp";
+    case 58: return "icmpv6";
     case 132: return "sctp";
     default: return number.text();
   }
@@ -329,7 +330,9 @@ std::string protocol_text(const Datum& number) {
 std::string verdict_text(const Datum& verdict) {
   const auto end = [&](const char* address, const char* port) {
     const std::string& number = verdict[port].text();
-    return number == "0" ? verdict[address].text() : cat(verdict[address].text(), ':', number);
+    const std::string& host = verdict[address].text();
+    if (number == "0") return host;
+    return host.contains(':') ? cat('[', host, "]:", number) : cat(host, ':', number);
   };
   const bool comes_in = verdict["direction"].text() == "ingress";
   const std::string local = end("local", "local_port"), remote = end("remote", "remote_port");

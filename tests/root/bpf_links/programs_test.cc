@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -78,6 +79,60 @@ struct Frame {
   }
 };
 
+std::string ip6(const char* text) {
+  std::string bytes(16, '\0');
+  EXPECT_EQ(::inet_pton(AF_INET6, text, bytes.data()), 1) << text;
+  return bytes;
+}
+
+// The same of IPv6. `chain`: what is between its own header and the payload, of which `next` is the
+// first.
+struct Frame6 {
+  std::string to_mac, from_mac, source, destination;
+  uint8_t version = 6, next = 17, hop_limit = 64;
+  uint16_t source_port = 4000, destination_port = 80;
+  std::string chain, payload;  // `payload`: in place of UDP
+
+  std::string packet() const {
+    const std::string carried =
+        payload.empty() ? cat(Frame::number(source_port), Frame::number(destination_port),
+                              Frame::number(16), Frame::number(0), "12345678")
+                        : payload;
+    std::string header;
+    header += static_cast<char>(version << 4);
+    header += std::string(3, '\0');
+    header += Frame::number(static_cast<uint16_t>(chain.size() + carried.size()));
+    header += static_cast<char>(next);
+    header += static_cast<char>(hop_limit);
+    return cat(header, source, destination, chain, carried);
+  }
+  std::string bytes() const { return cat(to_mac, from_mac, Frame::number(ETH_P_IPV6), packet()); }
+};
+
+// An extension of eight bytes, in front of `next`.
+std::string extension(uint8_t next, uint8_t eights_behind_the_first = 0) {
+  std::string bytes{static_cast<char>(next), static_cast<char>(eights_behind_the_first)};
+  return bytes + std::string("\x01\x04\0\0\0\0", 6) +
+         std::string(8u * eights_behind_the_first, '\0');
+}
+// A fragment's: `offset` as the header has it, with whether more follow.
+std::string fragment_of(uint8_t next, uint16_t offset) {
+  const std::string bytes{static_cast<char>(next), '\0'};
+  return cat(bytes, Frame::number(offset), Frame::number(0), Frame::number(7));
+}
+std::string icmp6(uint8_t type, std::string_view rest = std::string_view("\0\0\0\0", 4)) {
+  const std::string bytes{static_cast<char>(type), '\0', '\0', '\0'};
+  return cat(bytes, rest);
+}
+// A solicitation or an advertisement, which tells a MAC address.
+std::string neighbour_message(uint8_t type, const std::string& target, const std::string& mac,
+                              uint8_t flags = 0) {
+  std::string rest{static_cast<char>(flags), '\0', '\0', '\0'};
+  rest += target;
+  if (!mac.empty()) rest += cat(static_cast<char>(type == 135 ? 1 : 2), '\1', mac);
+  return icmp6(type, rest);
+}
+
 struct Ran {
   int verdict = 0;
   std::string frame;
@@ -91,34 +146,48 @@ class LinkPrograms : public testing::Test {
     nacelle_link row{};
     std::string mac() const { return {reinterpret_cast<const char*>(row.mac), 6}; }
     std::string host_mac() const { return {reinterpret_cast<const char*>(row.host_mac), 6}; }
+    std::string address6() const { return text_of(row.address6); }
+    std::string gateway6() const { return text_of(row.gateway6); }
+    static std::string text_of(const nacelle_address& address) {
+      return {reinterpret_cast<const char*>(address.bytes), sizeof address.bytes};
+    }
   };
 
   void SetUp() override {
     const Result<> loaded = load_programs(pins);
     ASSERT_TRUE(loaded) << loaded.error().message();
-    links_ = std::make_unique<Links>(*Links::open(pins));
-    maker_ = std::make_unique<NetnsMaker>(*NetnsMaker::open(pins));
-    one_ = *open_pin(pins, "link_ingress");
-    other_ = *open_pin(pins, "link_egress");
+    open();
     a_ = make({.network = "one", .address = "10.1.0.2", .gateway = "10.1.0.1"});
     b_ = make({.network = "one", .address = "10.1.0.3", .gateway = "10.1.0.1"});
     c_ = make({.network = "two", .address = "10.2.0.2", .gateway = "10.2.0.1"});
   }
   void TearDown() override {
+    close();
+    EXPECT_TRUE(remove_pins_directory(pins));
+    EXPECT_NE(::access(pins, F_OK), 0);
+  }
+
+  void open() {
+    links_ = std::make_unique<Links>(*Links::open(pins));
+    maker_ = std::make_unique<NetnsMaker>(*NetnsMaker::open(pins));
+    one_ = *open_pin(pins, "link_ingress");
+    other_ = *open_pin(pins, "link_egress");
+  }
+  void close() {
     for (Container* each : {&a_, &b_, &c_}) *each = Container();
     maker_.reset();
     links_.reset();
     one_ = Fd();
     other_ = Fd();
-    EXPECT_TRUE(remove_pins_directory(pins));
-    EXPECT_NE(::access(pins, F_OK), 0);
   }
 
   Container make(Interface interface) {
     Container made;
     interface.name = "eth0";
-    interface.prefix_len = 24;
-    interface.mac = core::mac_of_address(interface.address);
+    if (!interface.address.empty()) interface.prefix_len = 24;
+    if (!interface.address6.empty()) interface.prefix_len6 = 64;
+    interface.mac =
+        interface.address.empty() ? "02:42:00:00:00:66" : core::mac_of_address(interface.address);
     std::vector<Interface> all{interface};
     Result<std::vector<Fd>> place = maker_->make(all, /*serves=*/false);
     EXPECT_TRUE(place) << place.error().message();
@@ -148,10 +217,8 @@ class LinkPrograms : public testing::Test {
     out.resize(attr.test.data_size_out);
     return {static_cast<int>(attr.test.retval), out};
   }
-  Ran sent(const Container& by, const Frame& frame) {
-    return run(one_, frame.bytes(), by.row.link);
-  }
-  Ran arrives(const Container& at, const Frame& frame, uint32_t from, uint32_t mark = 0) {
+  Ran sent(const Container& by, const auto& frame) { return run(one_, frame.bytes(), by.row.link); }
+  Ran arrives(const Container& at, const auto& frame, uint32_t from, uint32_t mark = 0) {
     return run(other_, frame.bytes(), at.row.link, from, mark);
   }
   // From `by` as it is, to wherever.
@@ -171,12 +238,12 @@ class LinkPrograms : public testing::Test {
   uint64_t drops(const Container& of, unsigned reason) {
     return links_->read_totals(of.row.link)->drops.packets[reason];
   }
-  void expect_dropped(const Container& by, const Frame& frame, unsigned reason) {
+  void expect_dropped(const Container& by, const auto& frame, unsigned reason) {
     const uint64_t had = drops(by, reason);
     EXPECT_EQ(sent(by, frame).verdict, dropped) << drop_word(reason);
     EXPECT_EQ(drops(by, reason), had + 1) << drop_word(reason);
   }
-  void expect_kept_out(const Container& of, const Frame& frame, uint32_t from, uint32_t mark,
+  void expect_kept_out(const Container& of, const auto& frame, uint32_t from, uint32_t mark,
                        unsigned reason) {
     const uint64_t had = drops(of, reason);
     EXPECT_EQ(arrives(of, frame, from, mark).verdict, dropped) << drop_word(reason);
@@ -395,6 +462,304 @@ TEST_F(LinkPrograms, an_address_goes_over_to_who_has_it_next) {
   ASSERT_TRUE(links_->remove(b_.row.link));
   EXPECT_EQ(sent(a_, honest(a_, next.row.address)).verdict, redirected);
   EXPECT_EQ(links_->read_totals(next.row.link)->counters.received_packets, 1u);
+}
+
+// IPv6 -------------------------------------------------------------------------------------------
+
+// Loading takes its time, and none of these leaves anything that another would notice.
+class LinkProgramsOfIPv6 : public LinkPrograms {
+ protected:
+  static void SetUpTestSuite() {
+    const Result<> loaded = load_programs(pins);
+    ASSERT_TRUE(loaded) << loaded.error().message();
+  }
+  static void TearDownTestSuite() { EXPECT_TRUE(remove_pins_directory(pins)); }
+  void SetUp() override { open(); }
+  void TearDown() override { close(); }
+
+  static Frame6 honest6(const Container& by, std::string destination) {
+    return {.to_mac = by.host_mac(),
+            .from_mac = by.mac(),
+            .source = by.address6(),
+            .destination = std::move(destination)};
+  }
+  static Frame6 coming6(const Container& to, std::string source) {
+    return {.to_mac = to.mac(),
+            .from_mac = to.host_mac(),
+            .source = std::move(source),
+            .destination = to.address6()};
+  }
+  // ICMPv6 of `by`, to whoever.
+  static Frame6 said(const Container& by, std::string destination, std::string message) {
+    Frame6 frame = honest6(by, std::move(destination));
+    frame.next = IPPROTO_ICMPV6;
+    frame.payload = std::move(message);
+    return frame;
+  }
+  Container make6(const char* network, const char* last, bool internal = false,
+                  bool isolated = false) {
+    Interface wanted{.network = network,
+                     .address = cat("10.6.", network == std::string("six") ? 0 : 1, '.', last),
+                     .gateway = cat("10.6.", network == std::string("six") ? 0 : 1, ".1"),
+                     .address6 = cat("fd00:", network == std::string("six") ? 6 : 7, "::", last),
+                     .gateway6 = cat("fd00:", network == std::string("six") ? 6 : 7, "::1")};
+    wanted.internal = internal;
+    wanted.isolated = isolated;
+    return make(wanted);
+  }
+};
+
+TEST_F(LinkProgramsOfIPv6, an_ipv6_neighbour_gets_it_directly_with_the_hosts_part_done) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  const Frame6 frame = honest6(d, e.address6());
+  const Ran ran = sent(d, frame);
+  EXPECT_EQ(ran.verdict, redirected);
+  EXPECT_EQ(ran.frame.substr(0, 14), cat(e.mac(), e.host_mac(), Frame::number(ETH_P_IPV6)));
+  std::string expected = frame.packet();
+  expected[7] = 63;  // the hop limit, and nothing else
+  EXPECT_EQ(ran.frame.substr(14), expected);
+  EXPECT_EQ(links_->read_totals(e.row.link)->counters.received_bytes, frame.bytes().size());
+}
+
+TEST_F(LinkProgramsOfIPv6, ipv6_that_is_not_as_simple_goes_by_the_host) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = honest6(d, e.address6());
+  frame.hop_limit = 1;
+  EXPECT_EQ(sent(d, frame).verdict, pass);
+  EXPECT_EQ(sent(d, honest6(d, ip6("2001:db8::9"))).verdict, pass);
+  EXPECT_EQ(sent(d, honest6(d, d.gateway6())).verdict, pass);
+  EXPECT_EQ(sent(d, honest6(d, ip6("ff02::fb"))).verdict, pass);
+}
+
+TEST_F(LinkProgramsOfIPv6, another_ipv6_address_is_dropped) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  for (const std::string& source : {e.address6(), d.gateway6(), ip6("::"), ip6("fe80::2")}) {
+    Frame6 frame = honest6(d, ip6("2001:db8::9"));
+    frame.source = source;
+    expect_dropped(d, frame, NACELLE_DROP_SOURCE_ADDRESS);
+    frame.next = IPPROTO_FRAGMENT;
+    for (const uint16_t offset : std::initializer_list<uint16_t>{0x0001, 0x0010}) {
+      frame.chain = fragment_of(17, offset);
+      expect_dropped(d, frame, NACELLE_DROP_SOURCE_ADDRESS);
+    }
+  }
+  Frame6 frame = honest6(d, e.address6());
+  frame.from_mac = e.mac();
+  expect_dropped(d, frame, NACELLE_DROP_SOURCE_MAC);
+}
+
+TEST_F(LinkProgramsOfIPv6, ipv6_headers_that_cannot_be_true_are_dropped) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = honest6(d, e.address6());
+  frame.version = 4;
+  expect_dropped(d, frame, NACELLE_DROP_MALFORMED);
+  frame.version = 6;
+  // An IPv4 address in IPv6's clothes would be somebody's.
+  frame.destination = ip6("::ffff:10.6.0.3");
+  expect_dropped(d, frame, NACELLE_DROP_MALFORMED);
+  frame = honest6(d, e.address6());
+  frame.source = ip6("::ffff:10.6.0.2");
+  expect_dropped(d, frame, NACELLE_DROP_MALFORMED);
+  std::string longer = honest6(d, e.address6()).bytes();
+  longer[18] = '\x7f';
+  const uint64_t had = drops(d, NACELLE_DROP_MALFORMED);
+  EXPECT_EQ(run(one_, longer, d.row.link).verdict, dropped);
+  EXPECT_EQ(drops(d, NACELLE_DROP_MALFORMED), had + 1);
+}
+
+TEST_F(LinkProgramsOfIPv6, extension_headers_are_not_followed) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = honest6(d, e.address6());
+  for (const uint8_t kind : std::initializer_list<uint8_t>{60, 135, 139, 140, 253, 254}) {
+    frame.next = kind;
+    frame.chain = extension(17);
+    expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+    frame.next = IPPROTO_FRAGMENT;
+    frame.chain = fragment_of(kind, 1) + extension(17);
+    expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  }
+  frame.next = IPPROTO_HOPOPTS;
+  frame.chain = extension(17);
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  frame.chain = extension(IPPROTO_TCP);
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  frame.chain = extension(IPPROTO_FRAGMENT) + fragment_of(17, 1);
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  frame.chain = extension(IPPROTO_ICMPV6);
+  frame.payload = icmp6(128);
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  frame.chain = extension(IPPROTO_ICMPV6, 1);
+  frame.payload = icmp6(143);
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+  frame.next = IPPROTO_ROUTING;
+  frame.chain = extension(17);
+  expect_dropped(d, frame, NACELLE_DROP_SOURCE_ROUTE);
+  frame.next = IPPROTO_FRAGMENT;
+  frame.chain = fragment_of(IPPROTO_ROUTING, 0) + extension(17);
+  expect_dropped(d, frame, NACELLE_DROP_SOURCE_ROUTE);
+  frame = coming6(d, ip6("2001:db8::9"));
+  frame.next = IPPROTO_DSTOPTS;
+  frame.chain = extension(17);
+  expect_kept_out(d, frame, 1, NACELLE_MARK_TRANSLATED, NACELLE_DROP_EXTENSION);
+}
+
+TEST_F(LinkProgramsOfIPv6, fragments_of_ipv6_go_by_the_host) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = honest6(d, e.address6());
+  frame.next = IPPROTO_FRAGMENT;
+  for (const uint16_t offset : std::initializer_list<uint16_t>{1, 0, 0x0010, 0x0011}) {
+    frame.chain = fragment_of(17, offset);
+    EXPECT_EQ(sent(d, frame).verdict, pass) << offset;
+  }
+  frame.chain = fragment_of(17, 1);
+  frame.payload = "xx";  // its ports are in the next one (RFC 7112)
+  expect_dropped(d, frame, NACELLE_DROP_MALFORMED);
+  frame.payload.clear();
+  frame.chain = fragment_of(17, 1).substr(0, 4);
+  frame.payload = std::string(2, 'x');
+  expect_dropped(d, frame, NACELLE_DROP_MALFORMED);
+}
+
+TEST_F(LinkProgramsOfIPv6, neighbours_are_asked_for_and_answered_for_oneself) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  const std::string nodes = ip6("ff02::1"), routers = ip6("ff02::1:ff00:1");
+  const auto ask = [&](const std::string& target, const std::string& mac) {
+    return said(d, routers, neighbour_message(135, target, mac));
+  };
+  const auto answer = [&](const std::string& target, const std::string& mac, uint8_t flags = 0x20) {
+    return said(d, nodes, neighbour_message(136, target, mac, flags));
+  };
+  EXPECT_EQ(sent(d, ask(d.gateway6(), d.mac())).verdict, pass);
+  EXPECT_EQ(sent(d, ask(e.address6(), d.mac())).verdict, pass) << "the host does not answer";
+  EXPECT_EQ(sent(d, answer(d.address6(), d.mac())).verdict, pass);
+  EXPECT_EQ(sent(d, answer(d.address6(), "")).verdict, pass);
+  Frame6 probe = ask(d.address6(), "");
+  probe.source = ip6("::");
+  EXPECT_EQ(sent(d, probe).verdict, pass) << "whether its address is free (RFC 4862)";
+  const unsigned claim = NACELLE_DROP_NEIGHBOUR_CLAIM;
+  expect_dropped(d, answer(e.address6(), d.mac()), claim);
+  expect_dropped(d, answer(d.gateway6(), d.mac()), claim);
+  expect_dropped(d, answer(d.address6(), e.mac()), claim);
+  expect_dropped(d, answer(d.address6(), d.mac(), 0xa0), claim);  // "I am a router"
+  expect_dropped(d, ask(d.gateway6(), e.mac()), claim);
+  Frame6 other = answer(e.address6(), d.mac());
+  other.source = e.address6();
+  expect_dropped(d, other, claim);
+  other = answer(d.address6(), d.mac());
+  other.source = ip6("::");
+  expect_dropped(d, other, claim);
+  other = answer(d.address6(), d.mac());
+  other.destination = e.address6();
+  expect_dropped(d, other, claim);
+  // A second option, and one that does not end.
+  other = ask(d.gateway6(), d.mac());
+  other.payload += cat('\1', '\1', e.mac());
+  expect_dropped(d, other, claim);
+  other = ask(d.gateway6(), d.mac());
+  other.payload += std::string("\x0e\0\0\0\0\0\0\0", 8);
+  expect_dropped(d, other, claim);
+  // In pieces (RFC 6980).
+  other = answer(d.address6(), d.mac());
+  other.next = IPPROTO_FRAGMENT;
+  other.chain = fragment_of(IPPROTO_ICMPV6, 1);
+  expect_dropped(d, other, claim);
+  expect_dropped(d, said(d, nodes, icmp6(141, std::string(20, '\0'))), claim);
+  expect_dropped(d, said(d, nodes, icmp6(136).substr(0, 1)), NACELLE_DROP_MALFORMED);
+}
+
+TEST_F(LinkProgramsOfIPv6, nobody_is_a_router) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  for (const uint8_t type : std::initializer_list<uint8_t>{133, 134, 137}) {
+    for (const std::string& to : {ip6("ff02::1"), e.address6(), d.gateway6()}) {
+      Frame6 frame = said(d, to, icmp6(type, std::string(36, '\0')));
+      expect_dropped(d, frame, NACELLE_DROP_ROUTER);
+      frame.source = ip6("fe80::1");
+      expect_dropped(d, frame, NACELLE_DROP_ROUTER);
+    }
+  }
+}
+
+TEST_F(LinkProgramsOfIPv6, groups_are_told_to_the_host) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = said(d, ip6("ff02::16"), icmp6(143));
+  frame.next = IPPROTO_HOPOPTS;
+  frame.chain = extension(IPPROTO_ICMPV6);
+  EXPECT_EQ(sent(d, frame).verdict, pass);
+  frame.source = ip6("::");
+  EXPECT_EQ(sent(d, frame).verdict, pass);
+  frame.source = e.address6();
+  expect_dropped(d, frame, NACELLE_DROP_SOURCE_ADDRESS);
+  frame.source = d.address6();
+  frame.destination = e.address6();
+  expect_dropped(d, frame, NACELLE_DROP_EXTENSION);
+}
+
+TEST_F(LinkProgramsOfIPv6, what_is_said_about_a_link_comes_from_the_host_alone) {
+  const Container d = make6("six", "2"), e = make6("six", "3");
+  Frame6 frame = coming6(d, d.gateway6());
+  frame.next = IPPROTO_ICMPV6;
+  for (const uint8_t type : std::initializer_list<uint8_t>{130, 134, 135, 136, 137}) {
+    frame.payload = icmp6(type, std::string(36, '\0'));
+    EXPECT_EQ(arrives(d, frame, 0).verdict, pass);
+    expect_kept_out(d, frame, 1, NACELLE_MARK_TRANSLATED, NACELLE_DROP_NEIGHBOUR_CLAIM);
+    expect_kept_out(d, frame, e.row.link, 0, NACELLE_DROP_NEIGHBOUR_CLAIM);
+  }
+}
+
+TEST_F(LinkProgramsOfIPv6, walls_of_ipv6_are_those_of_ipv4) {
+  const Container d = make6("six", "2"), e = make6("six", "3"), f = make6("seven", "2");
+  EXPECT_EQ(sent(d, honest6(d, f.address6())).verdict, pass) << "it may be an answer";
+  const Frame6 across = coming6(d, f.address6());
+  expect_kept_out(d, across, f.row.link, 0, NACELLE_DROP_OTHER_NETWORK);
+  EXPECT_EQ(arrives(d, across, f.row.link, NACELLE_MARK_TRANSLATED).verdict, pass);
+  const Frame6 outside = coming6(d, ip6("2001:db8::9"));
+  expect_kept_out(d, outside, 1, 0, NACELLE_DROP_UNPUBLISHED);
+  EXPECT_EQ(arrives(d, outside, 1, NACELLE_MARK_TRANSLATED).verdict, pass);
+  EXPECT_EQ(arrives(d, outside, 0).verdict, pass) << "the host itself";
+  for (const uint32_t mark : {0u, uint32_t{NACELLE_MARK_TRANSLATED}}) {
+    expect_kept_out(d, coming6(d, e.address6()), 1, mark, NACELLE_DROP_SPOOFED);
+    expect_kept_out(d, coming6(d, e.address6()), f.row.link, mark, NACELLE_DROP_SPOOFED);
+  }
+  EXPECT_EQ(arrives(d, coming6(d, e.address6()), e.row.link).verdict, pass);
+  expect_dropped(d, honest6(d, ip6("::1")), NACELLE_DROP_LOOPBACK);
+  expect_dropped(d, honest6(d, ip6("::")), NACELLE_DROP_LOOPBACK);
+}
+
+TEST_F(LinkProgramsOfIPv6, an_internal_network_of_ipv6_leads_to_itself) {
+  const Container d = make6("six", "2", true), e = make6("six", "3", true);
+  EXPECT_EQ(sent(d, honest6(d, e.address6())).verdict, redirected);
+  EXPECT_EQ(sent(d, honest6(d, d.gateway6())).verdict, pass);
+  EXPECT_EQ(sent(d, said(d, ip6("ff02::1:ff00:1"), neighbour_message(135, d.gateway6(), d.mac())))
+                .verdict,
+            pass);
+  for (const char* to : {"2001:db8::9", "fd00:7::2", "fd00:6::99", "ff02::1", "fe80::1"}) {
+    expect_dropped(d, honest6(d, ip6(to)), NACELLE_DROP_INTERNAL);
+  }
+  expect_kept_out(d, coming6(d, ip6("2001:db8::9")), 1, NACELLE_MARK_TRANSLATED,
+                  NACELLE_DROP_INTERNAL);
+}
+
+TEST_F(LinkProgramsOfIPv6, without_icc_ipv6_neighbours_are_closed_and_published_ports_open) {
+  const Container g = make6("six", "2", false, true), h = make6("six", "3", false, true);
+  expect_dropped(g, honest6(g, h.address6()), NACELLE_DROP_ISOLATED);
+  expect_kept_out(h, coming6(h, g.address6()), g.row.link, 0, NACELLE_DROP_ISOLATED);
+  EXPECT_EQ(arrives(h, coming6(h, g.address6()), g.row.link, NACELLE_MARK_TRANSLATED).verdict,
+            pass);
+  Frame6 answer = honest6(h, g.address6());
+  std::swap(answer.source_port, answer.destination_port);
+  EXPECT_EQ(sent(h, answer).verdict, pass) << "by the host, which knows what was asked";
+}
+
+TEST_F(LinkProgramsOfIPv6, a_network_without_ipv4_has_none) {
+  const Container d = make({.network = "alone", .address6 = "fd00:8::2", .gateway6 = "fd00:8::1"});
+  EXPECT_EQ(sent(d, honest6(d, ip6("2001:db8::9"))).verdict, pass);
+  Frame frame = honest(d, ip("192.0.2.2"));
+  expect_dropped(d, frame, NACELLE_DROP_IPV4);
+  expect_kept_out(d, frame, 0, 0, NACELLE_DROP_IPV4);
+  frame.ethertype = ETH_P_ARP;
+  expect_dropped(d, frame, NACELLE_DROP_IPV4);
+  const Container a = make({.network = "one", .address = "10.1.0.2", .gateway = "10.1.0.1"});
+  EXPECT_EQ(sent(a, honest(a, 0)).verdict, pass) << "nobody has the address 0.0.0.0";
 }
 
 // Ids of programs that filters of one side are.

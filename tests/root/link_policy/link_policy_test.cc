@@ -64,10 +64,15 @@ class LinkPolicy : public testing::Test {
             .source_port = port_,
             .destination_port = destination_port};
   }
+  static PacketText of_ipv6(PacketText packet) {
+    packet.v6 = true;
+    return packet;
+  }
   // What answers it.
   static PacketText answer(PacketText packet, uint8_t flags = syn_ack) {
     std::swap(packet.source, packet.destination);
-    if (packet.protocol != 1) std::swap(packet.source_port, packet.destination_port);
+    if (packet.protocol != 1 && packet.protocol != 58)
+      std::swap(packet.source_port, packet.destination_port);
     packet.tcp_flags = flags;
     packet.icmp_type = 0;
     return packet;
@@ -113,6 +118,71 @@ TEST_F(LinkPolicy, RulesAreByAddressPortAndProtocol) {
   EXPECT_EQ(hits(0), 2u);
   EXPECT_EQ(hits(NACELLE_COUNT_DEFAULT + 0), 3u);
   EXPECT_EQ(hits(NACELLE_COUNT_DEFAULT + 1), 1u);
+}
+
+TEST_F(LinkPolicy, RulesOfIPv6AreByItsAddresses) {
+  set(R"({"default":"deny","ingress":[
+          {"action":"allow","from":[{"cidr":"fd00::a00:0/120"}],"protocol":"tcp","ports":[80]},
+          {"action":"deny","from":[{"cidr":"fd00::a00:9"}]},
+          {"action":"allow","from":[{"cidr":"10.0.0.3"}],"protocol":"udp"}]})");
+  EXPECT_TRUE(passes(of_ipv6(to(80))));
+  EXPECT_FALSE(passes(of_ipv6(to(81))));
+  EXPECT_FALSE(passes(of_ipv6(to(80, stranger))));
+  EXPECT_FALSE(passes(of_ipv6(to(80, 0x0a000009))));
+  EXPECT_FALSE(passes(to(80))) << "a rule of IPv6 is about nobody of IPv4";
+  EXPECT_TRUE(passes(to(53, peer, 17)));
+  EXPECT_FALSE(passes(of_ipv6(to(53, peer, 17)))) << "nor the other way round";
+  EXPECT_TRUE(passes(of_ipv6(answer(to(80)))));
+  EXPECT_FALSE(passes(of_ipv6(from(80))));
+}
+
+TEST_F(LinkPolicy, RulesForEveryoneAreForBothFamilies) {
+  set(R"({"default":"deny","ingress":[{"action":"allow","protocol":"tcp","ports":[80]}]})");
+  EXPECT_TRUE(passes(to(80)));
+  EXPECT_TRUE(passes(of_ipv6(to(80))));
+  set(R"({"default":"deny","ingress":[{"action":"allow","from":[{"cidr":"::/0"}]}]})");
+  EXPECT_FALSE(passes(to(81)));
+  EXPECT_TRUE(passes(of_ipv6(to(81))));
+}
+
+TEST_F(LinkPolicy, OfICMPv6AnswersAndErrorsBelongToWhatWasSent) {
+  set(R"({"default":"deny","egress":[{"action":"allow"}]})");
+  PacketText echo = of_ipv6(from(0, peer, 58));
+  echo.icmp_type = 128;
+  EXPECT_TRUE(passes(echo));
+  PacketText reply = of_ipv6(answer(echo));
+  reply.source_port = echo.source_port;  // which echo
+  reply.icmp_type = 129;
+  EXPECT_TRUE(passes(reply));
+  reply.source_port = static_cast<uint16_t>(reply.source_port + 1);
+  EXPECT_FALSE(passes(reply));
+  const PacketText sent = of_ipv6(from(80));
+  PacketText error = of_ipv6(to(0, stranger, 58));
+  error.icmp_type = 2;  // too big
+  error.payload = sent.bytes().substr(14);
+  EXPECT_FALSE(passes(error)) << "nobody has sent that";
+  EXPECT_TRUE(passes(sent));
+  EXPECT_TRUE(passes(error));
+  error.payload.resize(44);
+  EXPECT_FALSE(passes(error)) << "it quotes too little";
+}
+
+TEST_F(LinkPolicy, TheRestOfAnIPv6PacketGoesWhereItsBeginningWent) {
+  set(R"({"default":"deny","ingress":[{"action":"allow","protocol":"udp","ports":[53]}]})");
+  PacketText first = of_ipv6(to(53, peer, 17));
+  first.id = port_;
+  first.fragment = 0x2000;
+  PacketText rest = first;
+  rest.fragment = 4;
+  EXPECT_FALSE(passes(rest));
+  EXPECT_TRUE(passes(first));
+  EXPECT_TRUE(passes(rest));
+  rest.id = static_cast<uint16_t>(rest.id + 1);
+  EXPECT_FALSE(passes(rest));
+  first.destination_port = 54;
+  first.id = rest.id;
+  EXPECT_FALSE(passes(first));
+  EXPECT_FALSE(passes(rest));
 }
 
 TEST_F(LinkPolicy, ADenyWins) {

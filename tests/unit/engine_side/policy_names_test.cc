@@ -7,6 +7,7 @@
 namespace nacelle::test {
 namespace {
 
+using engine::Address;
 using engine::parse_name_answer;
 
 std::string text(std::initializer_list<int> bytes) {
@@ -26,7 +27,8 @@ std::string address(int last, int ttl) {
 TEST(PolicyNames, AddressesAreThoseOfAllRecords) {
   const auto answer = parse_name_answer(head(3) + address(7, 60) + address(5, 30) + address(7, 60));
   ASSERT_TRUE(answer) << answer.error().message();
-  EXPECT_EQ(answer->addresses, (std::vector<uint32_t>{0xc0000205, 0xc0000207}));
+  EXPECT_EQ(answer->addresses,
+            (std::vector<Address>{{.number = 0xc0000205}, {.number = 0xc0000207}}));
   EXPECT_EQ(answer->ttl_s, 30u);
 }
 
@@ -34,13 +36,24 @@ TEST(PolicyNames, AnotherNameOnTheWayCountsWithItsTtl) {
   const std::string alias = text({0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 4, 1, 'c', 0xc0, 14});
   const auto answer = parse_name_answer(head(2) + alias + address(7, 60));
   ASSERT_TRUE(answer) << answer.error().message();
-  EXPECT_EQ(answer->addresses, std::vector<uint32_t>{0xc0000207});
+  EXPECT_EQ(answer->addresses, std::vector<Address>{{.number = 0xc0000207}});
+  EXPECT_EQ(answer->ttl_s, 9u);
+}
+
+TEST(PolicyNames, AddressesOfIPv6AreAddresses) {
+  const std::string v6 = text({0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 9, 0, 16, 0xfd, 0,
+                               0,    0,  0, 0,  0, 0, 0, 0, 0, 0, 0, 0,  0,    7});
+  const auto answer = parse_name_answer(head(2) + v6 + address(7, 60));
+  ASSERT_TRUE(answer) << answer.error().message();
+  ASSERT_EQ(answer->addresses.size(), 2u);
+  EXPECT_EQ(answer->addresses[0].text(), "192.0.2.7");
+  EXPECT_EQ(answer->addresses[1].text(), "fd00::7");
   EXPECT_EQ(answer->ttl_s, 9u);
 }
 
 TEST(PolicyNames, OtherKindsOfRecordsAreNoAddresses) {
-  std::string v6 = text({0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 9, 0, 16}) + std::string(16, 'x');
-  const auto answer = parse_name_answer(head(1) + v6);
+  std::string text_record = text({0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 9, 0, 16}) + std::string(16, 'x');
+  const auto answer = parse_name_answer(head(1) + text_record);
   ASSERT_TRUE(answer);
   EXPECT_TRUE(answer->addresses.empty());
 }

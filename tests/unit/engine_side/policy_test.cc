@@ -12,6 +12,8 @@ namespace {
 
 using bpf::PolicyPortRow;
 using bpf::PolicyTable;
+using engine::Address;
+using engine::AddressNumber;
 using engine::compile_policies;
 using engine::JoinedRule;
 using engine::parse_policy;
@@ -19,6 +21,7 @@ using engine::PeerAddresses;
 using engine::Policy;
 using engine::PolicyPeer;
 using engine::PolicyRule;
+using engine::Prefix;
 
 std::string written(const Policy& policy) {
   codec::json::Writer json;
@@ -74,8 +77,10 @@ TEST(Policy, NamesThePlaceOfWhatItCannotRead) {
        "egress[0].to[0].cidr: 10.0.0.1/8 has bits behind its length: it should be 10.0.0.0/8"},
       {R"({"egress":[{"action":"allow","to":[{"cidr":"10.0.0.0/33"}]}]})",
        R"(egress[0].to[0].cidr: '10.0.0.0/33' is no address or prefix)"},
-      {R"({"egress":[{"action":"allow","to":[{"cidr":"fd00::/8"}]}]})",
-       "egress[0].to[0].cidr: links of containers carry IPv4 alone"},
+      {R"({"egress":[{"action":"allow","to":[{"cidr":"fd00::1/64"}]}]})",
+       "egress[0].to[0].cidr: fd00::1/64 has bits behind its length: it should be fd00::/64"},
+      {R"({"egress":[{"action":"allow","to":[{"cidr":"::ffff:10.0.0.0/104"}]}]})",
+       R"(egress[0].to[0].cidr: '::ffff:10.0.0.0/104' is no address or prefix)"},
       {R"({"egress":[{"action":"allow","to":[{"name":"a..b"}]}]})",
        R"(egress[0].to[0].name: 'a..b' is no name of DNS)"},
       {R"({"egress":[{"action":"allow","to":[{"name":"a.."}]}]})",
@@ -91,7 +96,7 @@ TEST(Policy, NamesThePlaceOfWhatItCannotRead) {
        "ingress[0].ports: this protocol has no ports"},
       {R"({"ingress":[{"action":"deny","protocol":0}]})", "ingress[0].protocol: 0 is no protocol"},
       {R"({"ingress":[{"action":"deny","protocol":"http"}]})",
-       R"(ingress[0].protocol: 'http' is no protocol: tcp, udp, sctp, icmp, or a number)"},
+       R"(ingress[0].protocol: 'http' is no protocol: tcp, udp, sctp, icmp, icmpv6, or a number)"},
       {R"({"limits":{"ingress":{"bytes_per_second":0}}})",
        "limits.ingress.bytes_per_second: must be from 1 to 1099511627776"},
       {R"({"limits":{"ingress":{"bytes_burst":1}}})",
@@ -138,7 +143,7 @@ TEST(Policy, KnowsContainersByNameIdAndLabel) {
 
 struct Packet {
   uint8_t direction;
-  uint32_t remote;
+  Address remote;
   uint8_t protocol;
   uint16_t port;
 };
@@ -148,8 +153,8 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-bool is_from(const PolicyPeer& peer, uint32_t address, const PeerAddresses& addresses) {
-  if (peer.what == PolicyPeer::What::Cidr) return peer.prefix.contains({.number = address});
+bool is_from(const PolicyPeer& peer, const Address& address, const PeerAddresses& addresses) {
+  if (peer.what == PolicyPeer::What::Cidr) return peer.prefix.contains(address);
   const auto found = addresses.find({peer.what, peer.text});
   return found != addresses.end() && std::ranges::count(found->second, address) > 0;
 }
@@ -203,12 +208,18 @@ const PolicyPortRow* longest(const PolicyTable& table, uint32_t number, const Pa
 Outcome look_up(const PolicyTable& table, const Packet& packet) {
   uint32_t number = 0;
   int length = -1;
+  const auto consider = [&](const Address& base, uint8_t bits, uint32_t address_class) {
+    if (!Prefix{.base = base, .length = bits}.contains(packet.remote) || bits <= length) return;
+    length = bits;
+    number = address_class;
+  };
   for (const auto& row : table.addresses) {
-    if (row.length > 0 && (row.base ^ packet.remote) >> (32 - row.length) != 0) continue;
-    if (row.length > length) {
-      length = row.length;
-      number = row.address_class;
-    }
+    consider({.number = row.base}, row.length, row.address_class);
+  }
+  for (const auto& row : table.addresses6) {
+    Address base{.number = 0, .v6 = true};
+    for (const uint8_t byte : row.base) base.number = base.number << 8 | byte;
+    consider(base, row.length, row.address_class);
   }
   Outcome outcome{.deny = table.deny_by_default[packet.direction], .rule = -1};
   for (const uint32_t each : {0u, number}) {
@@ -227,7 +238,12 @@ class Dice {
  public:
   explicit Dice(unsigned seed) : random_(seed) {}
   unsigned roll(unsigned sides) { return static_cast<unsigned>(random_() % sides); }
-  uint32_t address() { return 0x0a000000u | roll(4) << 16 | roll(3) << 8 | roll(8); }
+  // Of both families with the same bits at their end.
+  Address address() {
+    const Address v4{.number = 0x0a000000u | roll(4) << 16 | roll(3) << 8 | roll(8)};
+    if (roll(2) == 0) return v4;
+    return {.number = AddressNumber{0xfd} << 120 | v4.number, .v6 = true};
+  }
   uint16_t port() {
     constexpr uint16_t few[] = {1, 79, 80, 81, 1023, 1024, 8000, 32768, 65534, 65535};
     return roll(3) == 0 ? static_cast<uint16_t>(1 + roll(65535)) : few[roll(std::size(few))];
@@ -244,7 +260,8 @@ class Dice {
       peer.text = std::string(1, static_cast<char>('a' + roll(4)));
       return peer;
     }
-    peer.prefix = {.base = {.number = address()}, .length = lengths[roll(std::size(lengths))]};
+    peer.prefix = {.base = address(), .length = lengths[roll(std::size(lengths))]};
+    if (peer.prefix.base.v6 && peer.prefix.length > 8) peer.prefix.length += 96;
     peer.prefix.base = peer.prefix.first();
     return peer;
   }
@@ -294,15 +311,15 @@ TEST(PolicyCompile, RowsDecideAsTheRulesDo) {
     ASSERT_TRUE(table) << table.error().message();
     for (int packets = 0; packets < 400; ++packets) {
       Packet packet{.direction = static_cast<uint8_t>(dice.roll(2)),
-                    .remote = dice.roll(10) == 0 ? 0xc0000201u : dice.address(),
+                    .remote = dice.roll(10) == 0 ? Address{.number = 0xc0000201u} : dice.address(),
                     .protocol = dice.protocol(),
                     .port = dice.port()};
       if (packet.protocol == 1 || packet.protocol == 47) packet.port = 0;
       const Outcome expected = judge(both, packet, addresses);
       ASSERT_EQ(look_up(*table, packet), expected)
-          << "seed " << seed << ": " << engine::Address{.number = packet.remote}.text()
-          << " protocol " << int{packet.protocol} << " port " << packet.port << " direction "
-          << int{packet.direction} << ", rule " << expected.rule << "\n"
+          << "seed " << seed << ": " << packet.remote.text() << " protocol " << int{packet.protocol}
+          << " port " << packet.port << " direction " << int{packet.direction} << ", rule "
+          << expected.rule << "\n"
           << written(network) << "\n"
           << written(container);
     }
