@@ -171,9 +171,6 @@ Result<engine::NetworkCreateRequest> read_network_create(std::string_view body) 
   Network& network = request.network;
   network.ipv4 = fields.ipv4.value_or(true);
   network.ipv6 = fields.ipv6.value_or(false);
-  if (!network.ipv4) {
-    return fail(Kind::Unsupported, "networks without IPv4 are not supported");
-  }
   if (fields.ipam) {
     if (!fields.ipam->driver.empty()) network.ipam_driver = std::move(fields.ipam->driver);
     network.ipam_options = std::move(fields.ipam->options);

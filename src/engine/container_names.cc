@@ -126,13 +126,15 @@ void Containers::State::change_files(Entry& entry, bool was_answered, const Endp
       *resolv == resolv_conf_for(container.host, false)) {
     (void)write_over(*place, "resolv.conf", resolv_conf_for(container.host, true));
   }
-  const std::string line = cat(endpoint.ip_address, '\t', own_host_names(container), '\n');
-  if (auto hosts = sys::read_file_at(place->get(), "hosts", file_bytes_max);
-      hosts && !endpoint.ip_address.empty()) {
-    const size_t at = hosts->find(line);
-    if (is_there && !hosts->empty() && !hosts->ends_with('\n')) *hosts += '\n';
-    if (is_there) *hosts += line;
-    if (!is_there && at != std::string::npos) hosts->erase(at, line.size());
+  if (auto hosts = sys::read_file_at(place->get(), "hosts", file_bytes_max)) {
+    for (const std::string* address : {&endpoint.ip_address, &endpoint.global_ipv6_address}) {
+      if (address->empty()) continue;
+      const std::string line = cat(*address, '\t', own_host_names(container), '\n');
+      const size_t at = hosts->find(line);
+      if (is_there && !hosts->empty() && !hosts->ends_with('\n')) *hosts += '\n';
+      if (is_there) *hosts += line;
+      if (!is_there && at != std::string::npos) hosts->erase(at, line.size());
+    }
     (void)write_over(*place, "hosts", *hosts);
   }
   // Those who share its network namespace have copies.

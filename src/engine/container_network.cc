@@ -146,7 +146,7 @@ ring::Task<> Containers::State::disconnect_running(EntryRef entry, Network netwo
 ring::Task<> Containers::State::move_ports(EntryRef entry) {
   Container& container = entry->container;
   if (container.ports.empty() && container.host.port_bindings.empty()) co_return;
-  if (!way_out_of(*entry)) {
+  if (!way_out_of(*entry, false) && !way_out_of(*entry, true)) {
     engine.rules->withdraw(container.id);
     engine.ports->release(container.id);
     container.ports.clear();
@@ -166,24 +166,59 @@ constexpr const char* default_address_option = "com.docker.network.bridge.host_b
 
 }  // namespace
 
-// The network by which it reaches the world.
-std::optional<Network> Containers::State::way_out_of(const Entry& entry) const {
+// The network by which it reaches the world, by this family.
+std::optional<Network> Containers::State::way_out_of(const Entry& entry, bool v6) const {
   for (const std::string& name : entry.attached) {
     Result<Network> network = engine.networks->find(name);
-    if (network && !network->internal) return *std::move(network);
+    if (!network || network->internal || !network->has_family(v6)) continue;
+    // (Of IPv4 the address may be core's to choose. Of IPv6, a network made before may have none.)
+    const auto endpoint = entry.container.endpoints.find(name);
+    const bool has_none =
+        endpoint == entry.container.endpoints.end() || endpoint->second.global_ipv6_address.empty();
+    if (!v6 || !has_none) return *std::move(network);
   }
   return std::nullopt;
+}
+
+// Every address of the host there is, for the families that the container has; unless the network
+// says which.
+std::vector<std::string> Containers::State::default_addresses(const Entry& entry) const {
+  std::vector<std::string> addresses;
+  if (const auto network = way_out_of(entry, false)) {
+    const auto option = network->options.find(default_address_option);
+    addresses.push_back(option == network->options.end() ? "0.0.0.0" : option->second);
+    if (addresses.front() != "0.0.0.0") return addresses;
+  }
+  if (way_out_of(entry, true)) addresses.emplace_back("::");
+  return addresses;
+}
+
+// Of a family that the container has not, nothing can be published.
+Result<> Containers::State::check_port_families(const Entry& entry) const {
+  for (const auto& [key, bindings] : entry.container.host.port_bindings) {
+    for (const PortBinding& binding : bindings) {
+      const bool v6 = binding.host_ip.contains(':');
+      if (binding.host_ip.empty() || way_out_of(entry, v6)) continue;
+      return fail(Kind::Unsupported, cat("Bind for ", binding.host_ip, ": the container has no IPv",
+                                         v6 ? 6 : 4, " address"));
+    }
+  }
+  return {};
 }
 
 Result<> Containers::State::take_ports(Entry& entry) {
   Container& container = entry.container;
   if (container.host.port_bindings.empty() && !container.host.publish_all_ports) return {};
-  const auto network = way_out_of(entry);
-  if (!network) return {};
-  const auto option = network->options.find(default_address_option);
-  const std::string address = option == network->options.end() ? "0.0.0.0" : option->second;
-  Result<PortMap> taken = engine.ports->take(container.id, ports_to_publish(container, address));
+  const std::vector<std::string> addresses = default_addresses(entry);
+  if (addresses.empty()) return {};
+  Result<PortMap> taken = std::unexpected(Error(Kind::Internal, ""));
+  if (Result<> possible = check_port_families(entry); !possible) {
+    taken = std::unexpected(std::move(possible).error());
+  } else {
+    taken = engine.ports->take(container.id, ports_to_publish(container, addresses));
+  }
   if (!taken) {
+    const auto network = way_out_of(entry, !way_out_of(entry, false));
     const Endpoint& endpoint = container.endpoints[network->name];
     return fail(taken.error().kind(),
                 cat("failed to set up container networking: driver failed programming external "
@@ -197,12 +232,18 @@ Result<> Containers::State::take_ports(Entry& entry) {
 void Containers::State::publish_ports(Entry& entry) {
   const Container& container = entry.container;
   if (container.ports.empty()) return;
-  const auto network = way_out_of(entry);
-  if (!network) return;
-  const std::string& address = container.endpoints.at(network->name).ip_address;
-  engine.rules->publish(container.id, address, container.ports);
-  // The one thing that does not work without: the host's own clients at 127.0.0.1.
-  (void)allow_loopback_source(address);
+  PublishedTo to;
+  if (const auto network = way_out_of(entry, false)) {
+    to.address = container.endpoints.at(network->name).ip_address;
+  }
+  if (const auto network = way_out_of(entry, true)) {
+    to.address6 = container.endpoints.at(network->name).global_ipv6_address;
+  }
+  engine.rules->publish(container.id, to, container.ports);
+  // The one thing that does not work without: the host's own clients at 127.0.0.1 and ::1.
+  for (const std::string* address : {&to.address, &to.address6}) {
+    if (!address->empty()) (void)allow_loopback_source(*address);
+  }
 }
 
 // Rules that speak of containers by name or label are about other addresses now.

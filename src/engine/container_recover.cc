@@ -139,6 +139,9 @@ ring::Task<> Containers::State::take_up(core::ListRequest::Reply found, bool fir
         endpoint.ip_address = interface.address;
         endpoint.ip_prefix_len = interface.prefix_len;
         endpoint.gateway = interface.way_out();
+        endpoint.global_ipv6_address = interface.address6;
+        endpoint.global_ipv6_prefix_len = interface.prefix_len6;
+        endpoint.ipv6_gateway = interface.way_out6();
         if (!interface.mac.empty()) endpoint.mac_address = interface.mac;
         engine.policies->link_made(network->id, container.id, interface.link);
       }

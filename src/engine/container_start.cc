@@ -232,7 +232,9 @@ void Containers::State::leave_networks(Entry& entry) {
     engine.networks->leave(name, entry.container.id);
     engine.policies->link_gone(endpoint.network_id, entry.container.id);
     // What was asked for stays; what there was goes. A MAC made from the address goes with it.
-    const auto address = parse_address(endpoint.ip_address);
+    const bool has_ipv4 = !endpoint.ip_address.empty();
+    const auto address =
+        parse_address(has_ipv4 ? endpoint.ip_address : endpoint.global_ipv6_address);
     if (address && endpoint.mac_address == mac_of(*address)) endpoint.mac_address.clear();
     endpoint.endpoint_id.clear();
     endpoint.gateway.clear();

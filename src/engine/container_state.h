@@ -233,7 +233,9 @@ struct Containers::State {
   ring::Task<> connect_running(EntryRef entry, Network network, Endpoint wish, Turn turn);
   ring::Task<> disconnect_running(EntryRef entry, Network network, Turn turn);
   ring::Task<> move_ports(EntryRef entry);
-  std::optional<Network> way_out_of(const Entry& entry) const;
+  std::optional<Network> way_out_of(const Entry& entry, bool v6) const;
+  std::vector<std::string> default_addresses(const Entry& entry) const;
+  Result<> check_port_families(const Entry& entry) const;
 
   // container_names.cc
   using Endpoints = std::map<std::string, Endpoint>;

@@ -110,8 +110,11 @@ ring::Task<std::unique_ptr<Engine>> open_engine(ring::Loop& loop, Options option
   engine->images = co_await image::Images::open(loop, std::move(images));
   engine->id = co_await installation_id(chosen.data_root);
   engine->volumes = co_await Volumes::open(loop, chosen.data_root, *engine->events);
-  engine->networks =
-      co_await Networks::open(loop, chosen.data_root, *engine->events, chosen.default_subnet);
+  NetworksOptions networks;
+  networks.data_root = chosen.data_root;
+  networks.default_subnet = chosen.default_subnet;
+  networks.installation = engine->id;
+  engine->networks = co_await Networks::open(loop, std::move(networks), *engine->events);
   engine->rules = std::make_unique<PacketRules>(loop);
   engine->ports = std::make_unique<HostPorts>();
   engine->specs = co_await SpecBuilder::open(cat(chosen.run_directory, "/compiled"));

@@ -16,13 +16,22 @@
 
 namespace nacelle::engine {
 
-// What is to be published of a container, with every host address filled in. Empty HostPort: any.
-PortMap ports_to_publish(const Container& container, const std::string& default_address);
+// A port that is to be had at each of these addresses, under one number. Empty: any.
+struct PortWish {
+  std::vector<std::string> addresses;
+  std::string port;
+};
+using PortWishes = std::map<std::string, std::vector<PortWish>>;  // by "80/tcp"
+
+// What is to be published of a container. `default_addresses`: where no address of the host was
+// named.
+PortWishes ports_to_publish(const Container& container,
+                            const std::vector<std::string>& default_addresses);
 
 class HostPorts {
  public:
   // All or none: as they became, each with a number. Conflict in dockerd's words.
-  Result<PortMap> take(const std::string& container, const PortMap& wanted);
+  Result<PortMap> take(const std::string& container, const PortWishes& wanted);
   // What an engine before this one had published. A port that somebody else has bound meanwhile
   // stays the container's: packets are translated in any case.
   void adopt(const std::string& container, const PortMap& ports);
@@ -39,7 +48,9 @@ class HostPorts {
     auto operator<=>(const Key&) const = default;
   };
   Result<uint16_t> take_one(const std::string& container, const std::string& protocol,
-                            const PortBinding& binding);
+                            const PortWish& wish);
+  Result<std::vector<Held>> hold(const std::string& protocol,
+                                 const std::vector<std::string>& addresses, uint16_t& port) const;
   bool is_taken(const Key& key, const std::string& address) const;
 
   std::map<Key, std::multimap<std::string, Held>> held_;  // by container

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "codec/digest.h"
 #include "codec/json.h"
 #include "codec/json_fields.h"
 #include "codec/json_writer.h"
@@ -142,7 +143,7 @@ Result<> check_pools(const Network& network) {
       errors.push_back(cat("invalid subnet ", pool.subnet, ": invalid CIDR block notation"));
       continue;
     }
-    if (subnet->base.v6 && !network.ipv6) continue;
+    if (!network.has_family(subnet->base.v6)) continue;
     if (subnet->base != subnet->first()) {
       errors.push_back(cat("invalid subnet ", pool.subnet, ": it should be ",
                            subnet->first().text(), '/', subnet->length));
@@ -168,44 +169,61 @@ void choose_gateway(IpamPool& ipam) {
   if (const auto first = pool.take_next()) ipam.gateway = first->text();
 }
 
-// What this machine has routes to, besides everything.
-std::vector<Prefix> routed_prefixes() {
+// What this machine has routes to, besides everything and what every link has of IPv6.
+std::vector<Prefix> routed_prefixes(bool v6) {
   std::vector<Prefix> prefixes;
   auto socket = sys::NetlinkSocket::open();
   if (!socket) return prefixes;
   rtmsg wanted{};
-  wanted.rtm_family = AF_INET;
+  wanted.rtm_family = v6 ? AF_INET6 : AF_INET;
   auto routes = socket->dump(sys::NetlinkRequest(RTM_GETROUTE, 0, wanted), "listing routes");
   if (!routes) return prefixes;
   for (const sys::NetlinkMessage& message : *routes) {
     const auto route = message.fixed<rtmsg>();
     const std::string_view value = message.attribute(sizeof route, RTA_DST);
-    if (message.type() != RTM_NEWROUTE || route.rtm_dst_len == 0 || route.rtm_dst_len > 32)
-      continue;
-    if (route.rtm_table == RT_TABLE_LOCAL || value.size() != 4) continue;
-    Prefix prefix;
-    prefix.length = route.rtm_dst_len;
+    if (message.type() != RTM_NEWROUTE || route.rtm_dst_len == 0) continue;
+    if (route.rtm_table == RT_TABLE_LOCAL || value.size() != (v6 ? 16 : 4)) continue;
+    Prefix prefix{.base = {.number = 0, .v6 = v6}, .length = route.rtm_dst_len};
     for (const char c : value) {
       prefix.base.number = prefix.base.number << 8 | static_cast<unsigned char>(c);
     }
-    prefixes.push_back(prefix);
+    if (prefix.length <= prefix.width()) prefixes.push_back(prefix);
   }
   return prefixes;
 }
 
+bool is_free(const Prefix& wanted, const std::vector<Prefix>& in_use) {
+  return std::ranges::none_of(in_use, [&](const Prefix& each) { return each.overlaps(wanted); });
+}
+
 // Docker's default pools: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/20 and on.
-std::optional<Prefix> choose_subnet(const std::vector<Prefix>& in_use) {
-  const auto is_free = [&](const Prefix& wanted) {
-    return std::ranges::none_of(in_use, [&](const Prefix& each) { return each.overlaps(wanted); });
-  };
+std::optional<Prefix> choose_ipv4_subnet(const std::vector<Prefix>& in_use) {
   for (unsigned second = 17; second < 32; ++second) {
     const Prefix prefix{.base = {.number = 172u << 24 | second << 16, .v6 = false}, .length = 16};
-    if (is_free(prefix)) return prefix;
+    if (is_free(prefix, in_use)) return prefix;
   }
   for (unsigned third = 0; third < 256; third += 16) {
     const Prefix prefix{.base = {.number = 192u << 24 | 168u << 16 | third << 8, .v6 = false},
                         .length = 20};
-    if (is_free(prefix)) return prefix;
+    if (is_free(prefix, in_use)) return prefix;
+  }
+  return std::nullopt;
+}
+
+// Unique local addresses (RFC 4193) of this installation: its global id is made as dockerd makes
+// its own, of 40 bits of a digest of who it is.
+Prefix local_ipv6_prefix(std::string_view installation) {
+  const codec::Digest digest = codec::digest_of(installation);
+  const AddressNumber global = parse_number<uint64_t>(digest.hex().substr(6, 10), 16).value_or(0);
+  const AddressNumber number = AddressNumber{0xfd} << 120 | global << 80;
+  return {.base = {.number = number, .v6 = true}, .length = 48};
+}
+
+std::optional<Prefix> choose_ipv6_subnet(const Prefix& local, const std::vector<Prefix>& in_use) {
+  for (unsigned subnet = 0; subnet <= 0xffff; ++subnet) {
+    const AddressNumber number = local.base.number | AddressNumber{subnet} << 64;
+    const Prefix prefix{.base = {.number = number, .v6 = true}, .length = 64};
+    if (is_free(prefix, in_use)) return prefix;
   }
   return std::nullopt;
 }
@@ -234,6 +252,32 @@ Result<> check_options(const Network& network) {
                                  codec::json::in_quotes(mtu->second)));
 }
 
+// What check_pools() has passed, and cannot carry packets of IPv6 all the same.
+Result<> check_ipv6_pools(const Network& network) {
+  size_t count = 0;
+  for (const IpamPool& pool : network.pools) {
+    const Prefix subnet = parse_prefix(pool.subnet).value_or(Prefix());
+    if (!subnet.base.v6 || !network.ipv6) continue;
+    const auto first_byte = static_cast<unsigned>(subnet.base.number >> 120);
+    const auto first_bits = static_cast<unsigned>(subnet.base.number >> 118);
+    if (first_byte == 0xff) {
+      return fail(Kind::Invalid, cat("multicast subnet '", pool.subnet, "' is not allowed"));
+    }
+    if (first_bits == 0xfe80 >> 6) {
+      return fail(Kind::Unsupported, cat("link-local subnet '", pool.subnet,
+                                         "' is not supported: its addresses cannot be routed"));
+    }
+    if (subnet.length == subnet.width()) {
+      return fail(Kind::Invalid,
+                  "failed to allocate gateway (): no available addresses on this pool");
+    }
+    if (++count > 1) {
+      return fail(Kind::Denied, "bridge driver doesn't support multiple subnets");
+    }
+  }
+  return {};
+}
+
 Result<> check_name(const std::string& name) {
   if (name == "default" || is_predefined(name)) {
     return fail(Kind::Denied, cat("operation is not permitted on predefined ", name, " network "));
@@ -257,7 +301,7 @@ bool Network::predefined() const { return is_predefined(name); }
 // One network and who is in it.
 struct NetworkEntry {
   Network network;
-  std::vector<Pool> pools;         // IPv4, in the order of network.pools
+  std::vector<Pool> pools;         // in the order of network.pools
   std::set<AddressNumber> leased;  // to core, for its pool
   bool lease_renewed = false;
   std::map<std::string, NetworkMember> members;  // by container
@@ -269,10 +313,26 @@ struct NetworkEntry {
     }
     return nullptr;
   }
+  // Those of a family that it does not have are never in use.
+  Pool* first_pool(bool v6) {
+    const auto found =
+        std::ranges::find(pools, v6, [](const Pool& each) { return each.subnet.base.v6; });
+    return found == pools.end() ? nullptr : &*found;
+  }
   Pool* pool_of(const Address& address) {
     const auto found = std::ranges::find_if(
         pools, [&](const Pool& each) { return each.subnet.contains(address); });
     return found == pools.end() ? nullptr : &*found;
+  }
+  Pool* pool_of(const std::string& text) {
+    const auto address = parse_address(text);
+    return address ? pool_of(*address) : nullptr;
+  }
+  void take(const std::string& text) {
+    if (Pool* pool = pool_of(text)) pool->taken.insert(parse_address(text)->number);
+  }
+  void give_back(const std::string& text) {
+    if (Pool* pool = pool_of(text)) pool->free(parse_address(text)->number);
   }
 };
 
@@ -282,6 +342,7 @@ struct Networks::State {
   Events& events;
   std::function<void()> changed = [] {};
   Fd directory;
+  Prefix local_ipv6;                            // out of which subnets are chosen
   std::map<std::string, NetworkEntry> entries;  // by id
 
   Result<NetworkEntry*> find(const std::string& text);
@@ -292,7 +353,10 @@ struct Networks::State {
   Result<> set_bridge(const std::string& default_subnet);
   NetworkEntry& add(Network network);
   Result<> fill_pools(Network& network) const;
-  Result<Address> choose(NetworkEntry& entry, const Endpoint& wish);
+  Result<> ensure_pool(Network& network, bool v6) const;
+  Result<Address> choose(NetworkEntry& entry, const Endpoint& wish, bool v6);
+  Result<> give_addresses(NetworkEntry& entry, const Endpoint& wish, bool has_ipv4,
+                          core::Interface& interface);
   Result<Address> take_wished(NetworkEntry& entry, const std::string& text);
   void tell(const NetworkEntry& entry, std::string action, const std::string& container = {});
   std::vector<Prefix> own_prefixes(bool v6) const;
@@ -301,9 +365,8 @@ struct Networks::State {
 std::vector<Prefix> Networks::State::own_prefixes(bool v6) const {
   std::vector<Prefix> all;
   for (const auto& [id, entry] : entries) {
-    for (const IpamPool& pool : entry.network.pools) {
-      const auto subnet = parse_prefix(pool.subnet);
-      if (subnet && subnet->base.v6 == v6) all.push_back(*subnet);
+    for (const Pool& pool : entry.pools) {
+      if (pool.subnet.base.v6 == v6) all.push_back(pool.subnet);
     }
   }
   return all;
@@ -311,9 +374,11 @@ std::vector<Prefix> Networks::State::own_prefixes(bool v6) const {
 
 NetworkEntry& Networks::State::add(Network network) {
   NetworkEntry entry;
-  for (const IpamPool& ipam : network.pools) {
+  for (IpamPool& ipam : network.pools) {
     const auto subnet = parse_prefix(ipam.subnet);
-    if (subnet && !subnet->base.v6) entry.pools.push_back(make_pool(ipam));
+    if (!subnet || !network.has_family(subnet->base.v6)) continue;
+    choose_gateway(ipam);  // internal ones of before may have none of IPv6
+    entry.pools.push_back(make_pool(ipam));
   }
   std::string id = network.id;
   entry.network = std::move(network);
@@ -437,15 +502,16 @@ Result<> Networks::State::ensure_predefined(const std::string& default_subnet) {
 Networks::Networks(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Networks::~Networks() = default;
 
-Result<std::unique_ptr<Networks>> Networks::open(ring::Loop&, std::string data_root, Events& events,
-                                                 std::string default_subnet) {
+Result<std::unique_ptr<Networks>> Networks::open(ring::Loop&, NetworksOptions options,
+                                                 Events& events) {
   const Fd root =
-      TRY(sys::open_at(sys::working_directory, data_root.c_str(), O_RDONLY | O_DIRECTORY));
+      TRY(sys::open_at(sys::working_directory, options.data_root.c_str(), O_RDONLY | O_DIRECTORY));
   TRY(image::ensure_directory(root, directory_name));
   auto state = std::make_unique<State>(events);
+  state->local_ipv6 = local_ipv6_prefix(options.installation);
   state->directory = TRY(sys::open_at(root.get(), directory_name, O_RDONLY | O_DIRECTORY));
   TRY(state->read_records());
-  TRY(state->ensure_predefined(default_subnet));
+  TRY(state->ensure_predefined(options.default_subnet));
   return std::unique_ptr<Networks>(new Networks(std::move(state)));
 }
 
@@ -482,39 +548,45 @@ Result<Network> Networks::find(const std::string& text) const {
 
 std::string Networks::default_gateway() const {
   const auto bridge = state_->find("bridge");
-  return bridge && !(*bridge)->pools.empty() ? (*bridge)->pools.front().gateway.text()
-                                             : std::string();
+  const Pool* const pool = bridge ? (*bridge)->first_pool(false) : nullptr;
+  return pool != nullptr ? pool->gateway.text() : std::string();
+}
+
+// A subnet of the family where none was asked for, out of what nobody uses.
+Result<> Networks::State::ensure_pool(Network& network, bool v6) const {
+  const bool has_one = std::ranges::any_of(network.pools, [&](const IpamPool& each) {
+    const auto subnet = parse_prefix(each.subnet);
+    return subnet && subnet->base.v6 == v6;
+  });
+  if (has_one || !network.has_family(v6)) return {};
+  std::vector<Prefix> used = routed_prefixes(v6);
+  const std::vector<Prefix> own = own_prefixes(v6);
+  used.insert(used.end(), own.begin(), own.end());
+  const auto chosen = v6 ? choose_ipv6_subnet(local_ipv6, used) : choose_ipv4_subnet(used);
+  if (!chosen) {
+    return fail(Kind::Invalid, "all predefined address pools have been fully subnetted");
+  }
+  IpamPool pool;
+  pool.subnet = chosen->text();
+  pool.chosen_here = true;
+  network.pools.push_back(std::move(pool));
+  return {};
 }
 
 Result<> Networks::State::fill_pools(Network& network) const {
-  const bool has_v4 = std::ranges::any_of(network.pools, [](const IpamPool& each) {
-    const auto subnet = parse_prefix(each.subnet);
-    return subnet && !subnet->base.v6;
-  });
+  for (const bool v6 : {false, true}) TRY(ensure_pool(network, v6));
   std::vector<Prefix> used = own_prefixes(false);
-  if (!has_v4 && network.ipv4) {
-    std::vector<Prefix> all = routed_prefixes();
-    all.insert(all.end(), used.begin(), used.end());
-    const auto chosen = choose_subnet(all);
-    if (!chosen) {
-      return fail(Kind::Invalid, "all predefined address pools have been fully subnetted");
-    }
-    IpamPool pool;
-    pool.subnet = chosen->text();
-    pool.chosen_here = true;
-    network.pools.insert(network.pools.begin(), std::move(pool));
-  }
   const std::vector<Prefix> used_v6 = own_prefixes(true);
   used.insert(used.end(), used_v6.begin(), used_v6.end());
   for (IpamPool& pool : network.pools) {
     const Prefix subnet = parse_prefix(pool.subnet).value_or(Prefix());
-    for (const Prefix& other : used) {
-      if (!other.overlaps(subnet) || other.base.v6 != subnet.base.v6) continue;
+    if (!network.has_family(subnet.base.v6)) continue;
+    if (!is_free(subnet, used)) {
       return fail(Kind::Denied,
                   "invalid pool request: Pool overlaps with other one on this address space");
     }
     used.push_back(subnet);
-    if (!network.internal || !pool.gateway.empty() || !subnet.base.v6) choose_gateway(pool);
+    choose_gateway(pool);
   }
   return {};
 }
@@ -537,8 +609,12 @@ Result<Network> Networks::create(NetworkCreateRequest request) {
   if (network.ipam_driver != "default" && network.ipam_driver != "null") {
     return fail(Kind::NotFound, cat("plugin \"", network.ipam_driver, "\" not found"));
   }
+  if (!network.ipv4 && !network.ipv6) {
+    return fail(Kind::Invalid, "IPv4 or IPv6 must be enabled");
+  }
   TRY(check_options(network));
   TRY(check_pools(network));
+  TRY(check_ipv6_pools(network));
   // Two networks of one name could not be told apart by it, whatever CheckDuplicate says.
   for (const auto& [id, entry] : state_->entries) {
     if (entry.network.name != network.name) continue;
@@ -612,34 +688,51 @@ std::vector<NetworkMember> Networks::members(const std::string& id) const {
 
 namespace {
 
-std::unexpected<Error> bad_endpoint(std::string_view why) {
-  return fail(Kind::Invalid, cat("invalid endpoint settings:\n", why));
+// As Docker joins errors: each in a line of its own, with a star where there are several.
+std::unexpected<Error> bad_endpoint(const std::vector<std::string>& whys) {
+  std::string text = "invalid endpoint settings:";
+  for (const std::string& each : whys) text += cat('\n', whys.size() > 1 ? "* " : "", each);
+  return fail(Kind::Invalid, std::move(text));
+}
+
+// Whether this address may be asked for: of a subnet that somebody has asked for.
+void check_wished(const NetworkEntry& entry, const std::string& text, bool v6,
+                  std::vector<std::string>& errors) {
+  if (text.empty()) return;
+  const auto address = parse_address(text);
+  const IpamPool* const pool = address && address->v6 == v6 ? entry.ipam_of(*address) : nullptr;
+  if (pool != nullptr && !pool->chosen_here) return;
+  const bool has_one = std::ranges::any_of(entry.network.pools, [&](const IpamPool& each) {
+    return !each.chosen_here && each.subnet.contains(':') == v6;
+  });
+  errors.push_back(has_one ? cat("no configured subnet or ip-range contain the IP address ", text)
+                           : "user specified IP address is supported only when connecting to "
+                             "networks with user configured subnets");
 }
 
 // What can be said without knowing who has which address.
 Result<> check_wish(const NetworkEntry& entry, const Endpoint& wish) {
   const EndpointIpamConfig ipam = wish.ipam_config.value_or(EndpointIpamConfig());
   const bool asks = !ipam.ipv4_address.empty() || !ipam.ipv6_address.empty();
+  std::vector<std::string> errors;
   if (entry.network.predefined()) {
     if (asks) {
-      return bad_endpoint("user specified IP address is supported on user defined networks only");
+      errors.emplace_back("user specified IP address is supported on user defined networks only");
     }
     if (!wish.aliases.empty()) {
-      return bad_endpoint(
+      errors.emplace_back(
           "network-scoped alias is supported only for containers in user defined networks");
     }
   }
-  for (const auto& [text, v6] : {std::pair(ipam.ipv4_address, false), {ipam.ipv6_address, true}}) {
-    if (text.empty()) continue;
+  const std::pair<const std::string&, bool> wished[] = {{ipam.ipv4_address, false},
+                                                        {ipam.ipv6_address, true}};
+  for (const auto& [text, v6] : wished) {
     const auto address = parse_address(text);
-    if (!address || address->v6 != v6) {
-      return bad_endpoint(cat("invalid ", v6 ? "IPv6" : "IPv4", " address: ", text));
-    }
-    const IpamPool* pool = entry.ipam_of(*address);
-    if (pool == nullptr || pool->chosen_here) {
-      return bad_endpoint(cat("no configured subnet contains IP address ", text));
-    }
+    if (text.empty() || (address && address->v6 == v6)) continue;
+    errors.push_back(cat("invalid ", v6 ? "IPv6" : "IPv4", " address: ", text));
   }
+  for (const auto& [text, v6] : wished) check_wished(entry, text, v6, errors);
+  if (!errors.empty()) return bad_endpoint(errors);
   if (!wish.mac_address.empty() && !is_mac(wish.mac_address)) {
     return fail(Kind::Invalid, cat("invalid MAC address: ", wish.mac_address));
   }
@@ -662,15 +755,42 @@ Result<Address> Networks::State::take_wished(NetworkEntry& entry, const std::str
   return address;
 }
 
-Result<Address> Networks::State::choose(NetworkEntry& entry, const Endpoint& wish) {
-  if (wish.ipam_config && !wish.ipam_config->ipv4_address.empty()) {
-    return take_wished(entry, wish.ipam_config->ipv4_address);
-  }
+Result<Address> Networks::State::choose(NetworkEntry& entry, const Endpoint& wish, bool v6) {
+  const EndpointIpamConfig ipam = wish.ipam_config.value_or(EndpointIpamConfig());
+  const std::string& wished = v6 ? ipam.ipv6_address : ipam.ipv4_address;
+  if (!wished.empty()) return take_wished(entry, wished);
   for (Pool& pool : entry.pools) {
+    if (pool.subnet.base.v6 != v6) continue;
     if (const auto address = pool.take_next()) return *address;
   }
-  return fail(Kind::Exhausted, cat("no available IPv4 addresses on this network's address pools: ",
-                                   entry.network.name, " (", entry.network.id, ")"));
+  return fail(Kind::Exhausted,
+              cat("no available IPv", v6 ? 6 : 4, " addresses on this network's address pools: ",
+                  entry.network.name, " (", entry.network.id, ")"));
+}
+
+// Both or none. `has_ipv4` false: it is not to be chosen here.
+Result<> Networks::State::give_addresses(NetworkEntry& entry, const Endpoint& wish, bool has_ipv4,
+                                         core::Interface& interface) {
+  if (has_ipv4) {
+    const Address address = TRY(choose(entry, wish, false));
+    const Pool& pool = *entry.pool_of(address);
+    interface.address = address.text();
+    interface.prefix_len = static_cast<uint8_t>(pool.subnet.length);
+    interface.gateway = pool.gateway.text();
+    if (interface.mac.empty()) interface.mac = mac_of(address);
+  }
+  if (entry.first_pool(true) == nullptr) return {};
+  const Result<Address> address = choose(entry, wish, true);
+  if (!address) {
+    entry.give_back(interface.address);
+    return std::unexpected(address.error());
+  }
+  const Pool& pool = *entry.pool_of(*address);
+  interface.address6 = address->text();
+  interface.prefix_len6 = static_cast<uint8_t>(pool.subnet.length);
+  interface.gateway6 = pool.gateway.text();
+  if (interface.mac.empty()) interface.mac = mac_of(*address);
+  return {};
 }
 
 Result<Networks::Joined> Networks::join(const std::string& network, const std::string& container,
@@ -693,25 +813,25 @@ Result<Networks::Joined> Networks::join(const std::string& network, const std::s
     interface.network = about.id;
     interface.name = cat("eth", index);
     interface.mac = wish.mac_address;
-    interface.prefix_len = static_cast<uint8_t>(entry.pools.front().subnet.length);
-    interface.gateway = entry.pools.front().gateway.text();
     interface.internal = about.internal;
     interface.isolated = !about.allows_neighbours();
     if (const auto mtu = about.options.find(std::string(mtu_option)); mtu != about.options.end()) {
       interface.mtu = parse_number<uint32_t>(mtu->second).value_or(0);
     }
-    if (!from_core) {
-      const Address address = TRY(state_->choose(entry, wish));
-      const Pool& pool = *entry.pool_of(address);
-      interface.address = address.text();
+    if (from_core) {
+      const Pool& pool = *entry.first_pool(false);
       interface.prefix_len = static_cast<uint8_t>(pool.subnet.length);
       interface.gateway = pool.gateway.text();
-      if (interface.mac.empty()) interface.mac = mac_of(address);
+    } else {
+      TRY(state_->give_addresses(entry, wish, entry.first_pool(false) != nullptr, interface));
       endpoint.ip_address = interface.address;
       endpoint.mac_address = interface.mac;
     }
     endpoint.ip_prefix_len = interface.prefix_len;
     endpoint.gateway = interface.way_out();
+    endpoint.global_ipv6_address = interface.address6;
+    endpoint.global_ipv6_prefix_len = interface.prefix_len6;
+    endpoint.ipv6_gateway = interface.way_out6();
   }
   endpoint.endpoint_id = random_id();
   entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
@@ -733,7 +853,7 @@ void Networks::join_done(const std::string& network, const std::string& containe
   const auto address = parse_address(became.address);
   endpoint.mac_address = became.mac;
   if (became.mac.empty() && address) endpoint.mac_address = mac_of(*address);
-  if (Pool* pool = address ? entry.pool_of(*address) : nullptr) pool->taken.insert(address->number);
+  entry.take(became.address);
 }
 
 void Networks::leave(const std::string& network, const std::string& container) {
@@ -742,10 +862,11 @@ void Networks::leave(const std::string& network, const std::string& container) {
   NetworkEntry& entry = **found;
   const auto member = entry.members.find(container);
   if (member == entry.members.end()) return;
-  const auto address = parse_address(member->second.endpoint.ip_address);
-  Pool* pool = address ? entry.pool_of(*address) : nullptr;
+  const Endpoint& endpoint = member->second.endpoint;
+  const auto address = parse_address(endpoint.ip_address);
   // What is core's to give out comes back by address_free().
-  if (pool != nullptr && !entry.leased.contains(address->number)) pool->free(address->number);
+  if (address && !entry.leased.contains(address->number)) entry.give_back(endpoint.ip_address);
+  entry.give_back(endpoint.global_ipv6_address);
   state_->tell(entry, "disconnect", container);
   entry.members.erase(member);
 }
@@ -763,7 +884,7 @@ core::PoolRequest Networks::lease_pool(unsigned addresses, unsigned ready) {
   const auto found = state_->find("bridge");
   if (!found) return request;
   NetworkEntry& entry = **found;
-  Pool& pool = entry.pools.front();
+  Pool& pool = *entry.first_pool(false);
   request.network = entry.network.id;
   request.prefix_len = static_cast<uint8_t>(pool.subnet.length);
   request.gateway = pool.gateway.text();
@@ -813,8 +934,8 @@ void Networks::adopt(const std::string& network, const std::string& container,
   if (!found) return;
   NetworkEntry& entry = **found;
   entry.members[container] = {.container = container, .name = name, .endpoint = endpoint};
-  const auto address = parse_address(endpoint.ip_address);
-  if (Pool* pool = address ? entry.pool_of(*address) : nullptr) pool->taken.insert(address->number);
+  entry.take(endpoint.ip_address);
+  entry.take(endpoint.global_ipv6_address);
 }
 
 }  // namespace nacelle::engine

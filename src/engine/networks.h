@@ -41,6 +41,7 @@ struct Network {
   std::vector<IpamPool> pools;
   // `bridge`, `host` and `none`, which are always there.
   bool predefined() const;
+  bool has_family(bool v6) const { return v6 ? ipv6 : ipv4; }
   // One of Docker's switches: on, where nobody has said otherwise.
   bool is_on(const std::string& option) const;
   // Whether its containers may reach each other.
@@ -74,13 +75,20 @@ struct NetworkMember {
   Endpoint endpoint;
 };
 
+struct NetworksOptions {
+  std::string data_root;
+  // Of `bridge`; empty: 172.17.0.0/16 or the next free. "10.9.0.1/24" names its gateway too.
+  std::string default_subnet;
+  // Who we are: subnets of IPv6 that nobody has asked for are out of a prefix of its own.
+  std::string installation;
+};
+
 class Networks {
  public:
-  // Reads records; makes `bridge` (172.17.0.0/16 or the next free, unless `default_subnet` says
-  // which: "10.9.0.1/24" names its gateway too), `host` and `none`. A record that cannot be read is
-  // set aside, as <data root>/networks/.damaged-<id>.
-  static Result<std::unique_ptr<Networks>> open(ring::Loop& loop, std::string data_root,
-                                                Events& events, std::string default_subnet = {});
+  // Reads records; makes `bridge`, `host` and `none`. A record that cannot be read is set aside, as
+  // <data root>/networks/.damaged-<id>.
+  static Result<std::unique_ptr<Networks>> open(ring::Loop& loop, NetworksOptions options,
+                                                Events& events);
   ~Networks();
   // Told whenever a network has been made or removed.
   void listen(std::function<void()> changed);

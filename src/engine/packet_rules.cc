@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <initializer_list>
 
 #include "base/text.h"
 #include "bpf/abi/link.h"
@@ -31,7 +32,7 @@ constexpr std::array nft_places = {"/usr/sbin/nft", "/sbin/nft", "/usr/local/sbi
                                    "/usr/bin/nft"};
 
 // An address of every kind there is: what has no other is `published`, what has one `published_at`.
-constexpr std::string_view any_address = "0.0.0.0";
+constexpr std::string_view any_address = "0.0.0.0", any_ipv6_address = "::";
 
 // Protocols go by number: names would be looked up in a file that may not be there.
 //   within        pairs of subnets whose members may talk to each other: a network with itself
@@ -46,23 +47,24 @@ constexpr std::string_view any_address = "0.0.0.0";
 // for kernels that take no programs. What the programs cannot see is whether an address was
 // translated or something was asked for from outside: that is told them by a mark.
 static_assert(NACELLE_MARK_TRANSLATED == 0x20000000);
+// Both families have the same table: `$ip`, `$addr` and `$6` stand for what differs by name.
 constexpr std::string_view table_text = R"(
-table ip nacelle {
-  set within { type ipv4_addr . ipv4_addr; flags interval; }
-  set networks { type ipv4_addr; flags interval; }
-  set internal { type ipv4_addr; flags interval; }
-  set masqueraded { type ipv4_addr; flags interval; }
-  set hairpin { type ipv4_addr . ipv4_addr; }
-  map published { type inet_proto . inet_service : ipv4_addr . inet_service; }
-  map published_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+table $ip nacelle {
+  set within$6 { type $addr . $addr; flags interval; }
+  set networks$6 { type $addr; flags interval; }
+  set internal$6 { type $addr; flags interval; }
+  set masqueraded$6 { type $addr; flags interval; }
+  set hairpin$6 { type $addr . $addr; }
+  map published$6 { type inet_proto . inet_service : $addr . inet_service; }
+  map published_at$6 { type $addr . inet_proto . inet_service : $addr . inet_service; }
   chain arriving {
     type filter hook prerouting priority raw; policy accept;
-    iifname != "lo" ip daddr 127.0.0.0/8 drop
-    iifname "nv*" fib saddr . iif oif missing drop
+    iifname != "lo" $ip daddr $loopback drop
+    iifname "nv*" $nobody fib saddr . iif oif missing drop
   }
   chain translate {
-    dnat ip to ip daddr . meta l4proto . th dport map @published_at
-    fib daddr type local dnat ip to meta l4proto . th dport map @published
+    dnat $ip to $ip daddr . meta l4proto . th dport map @published_at$6
+    fib daddr type local dnat $ip to meta l4proto . th dport map @published$6
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
@@ -77,27 +79,44 @@ table ip nacelle {
     iifname != "nv*" ct state established,related meta mark set meta mark or 0x20000000
     ct status dnat meta mark set meta mark or 0x20000000
     ct state established,related accept
-    ip saddr . ip daddr @within accept
-    ip saddr @internal drop
-    ip daddr @internal drop
+    $ip saddr . $ip daddr @within$6 accept
+    $ip saddr @internal$6 drop
+    $ip daddr @internal$6 drop
     ct status dnat accept
-    ip daddr @networks drop
+    $ip daddr @networks$6 drop
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr . ip daddr @hairpin masquerade
-    ip saddr 127.0.0.0/8 oifname "nv*" masquerade
-    ip saddr @masqueraded ip daddr != @networks masquerade
-  }
-}
-table ip6 nacelle {
-  chain forward {
-    type filter hook forward priority filter; policy accept;
-    iifname "nv*" drop
-    oifname "nv*" drop
+    $ip saddr . $ip daddr @hairpin$6 masquerade
+    $ip saddr $loopback oifname "nv*" masquerade
+    $ip saddr @masqueraded$6 $ip daddr != @networks$6 masquerade
   }
 }
 )";
+using Words = std::initializer_list<std::pair<std::string_view, std::string_view>>;
+constexpr Words ipv4_words = {{"$ip", "ip"},
+                              {"$addr", "ipv4_addr"},
+                              {"$6", ""},
+                              {"$loopback", "127.0.0.0/8"},
+                              {"$nobody", ""}};
+// Without an address yet, a link is asked for neighbours and told of groups.
+constexpr Words ipv6_words = {{"$ip", "ip6"},
+                              {"$addr", "ipv6_addr"},
+                              {"$6", "6"},
+                              {"$loopback", "::1"},
+                              {"$nobody", "ip6 saddr != ::"}};
+
+std::string table_of(const Words& words) {
+  std::string text(table_text);
+  for (const auto& [name, word] : words) {
+    for (size_t at = text.find(name); at != std::string::npos;
+         at = text.find(name, at + word.size())) {
+      text.replace(at, name.size(), word);
+    }
+  }
+  return text;
+}
+
 // Deleting what is not there is an error, making what is there is none.
 constexpr std::string_view no_table_text =
     "table ip nacelle\ndelete table ip nacelle\ntable ip6 nacelle\ndelete table ip6 nacelle\n";
@@ -113,7 +132,8 @@ std::string lines_of(std::string_view verb, const Elements& elements) {
   std::string text, last;
   for (const auto& [set, element] : elements) {
     if (set != last) {
-      text += cat(last.empty() ? "" : " }\n", verb, " element ip nacelle ", set, " { ");
+      const std::string_view family = set.ends_with('6') ? "ip6" : "ip";
+      text += cat(last.empty() ? "" : " }\n", verb, " element ", family, " nacelle ", set, " { ");
     } else {
       text += ", ";
     }
@@ -138,14 +158,17 @@ Result<Fd> memory_file(const char* name, std::string_view text) {
   return file;
 }
 
+// Names of addresses as sets have them.
+std::string set_of(std::string_view name, bool v6) { return cat(name, v6 ? "6" : ""); }
+
 // UDP has no connections, but the kernel remembers where what went, and goes on so for as long as
 // somebody sends: with a port that now leads elsewhere, it has to forget. By Linux 6.11; before,
 // such a flow ends when it has been quiet for half a minute or two.
-Result<> forget_udp_flows(uint16_t port) {
+Result<> forget_udp_flows(uint16_t port, uint8_t family) {
   constexpr uint32_t by_protocol = 1u << 3, by_port_to = 1u << 5;  // CTA_FILTER_F_CTA_PROTO_*
   constexpr uint8_t udp = IPPROTO_UDP;
   const uint16_t port_to = htons(port);
-  const nfgenmsg fixed{.nfgen_family = AF_INET, .version = 1, .res_id = 0};
+  const nfgenmsg fixed{.nfgen_family = family, .version = 1, .res_id = 0};
   const auto type = static_cast<uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE);
   sys::NetlinkRequest request(type, 0, fixed);
   const std::string which = sys::netlink_attribute_number(CTA_PROTO_NUM, udp) +
@@ -162,16 +185,19 @@ Result<> forget_udp_flows(uint16_t port) {
 void forget_flows(const RuleElements& before, const RuleElements& now) {
   std::vector<RuleElements::value_type> changed;
   std::ranges::set_symmetric_difference(before, now, std::back_inserter(changed));
-  std::set<uint16_t> ports;
+  std::set<std::pair<uint8_t, uint16_t>> ports;
   for (const auto& [set, element] : changed) {
     std::string_view rest = element;  // "17 . 53 : ..." or "192.0.2.1 . 17 . 53 : ..."
-    if (set == "published_at") rest.remove_prefix(std::min(rest.find(" . ") + 3, rest.size()));
+    if (set.starts_with("published_at")) {
+      rest.remove_prefix(std::min(rest.find(" . ") + 3, rest.size()));
+    }
     if (!set.starts_with("published") || !rest.starts_with("17 . ")) continue;
     rest.remove_prefix(5);
-    ports.insert(parse_number<uint16_t>(take_until(rest, ' ')).value_or(0));
+    ports.emplace(set.ends_with('6') ? AF_INET6 : AF_INET,
+                  parse_number<uint16_t>(take_until(rest, ' ')).value_or(0));
   }
-  for (const uint16_t port : ports) {
-    if (!forget_udp_flows(port)) break;
+  for (const auto& [family, port] : ports) {
+    if (!forget_udp_flows(port, family)) break;
   }
 }
 
@@ -182,49 +208,53 @@ void forget_flows(const RuleElements& before, const RuleElements& now) {
 RuleElements elements_of_networks(const std::vector<Network>& networks) {
   RuleElements elements;
   for (const Network& network : networks) {
-    std::vector<std::string> subnets;
+    std::vector<std::pair<std::string, bool>> subnets;  // and whether it is of IPv6
     for (const IpamPool& pool : network.pools) {
       const auto subnet = parse_prefix(pool.subnet);
-      if (subnet && !subnet->base.v6) {
-        subnets.push_back(cat(subnet->first().text(), '/', subnet->length));
-      }
+      if (!subnet || !network.has_family(subnet->base.v6)) continue;
+      subnets.emplace_back(cat(subnet->first().text(), '/', subnet->length), subnet->base.v6);
     }
-    for (const std::string& subnet : subnets) {
-      elements.emplace("networks", subnet);
+    for (const auto& [subnet, v6] : subnets) {
+      elements.emplace(set_of("networks", v6), subnet);
       if (network.internal) {
-        elements.emplace("internal", subnet);
+        elements.emplace(set_of("internal", v6), subnet);
       } else if (network.is_on("com.docker.network.bridge.enable_ip_masquerade")) {
-        elements.emplace("masqueraded", subnet);
+        elements.emplace(set_of("masqueraded", v6), subnet);
       }
       if (!network.allows_neighbours()) continue;
-      for (const std::string& other : subnets) {
-        elements.emplace("within", cat(subnet, " . ", other));
+      for (const auto& [other, other_v6] : subnets) {
+        if (other_v6 == v6) elements.emplace(set_of("within", v6), cat(subnet, " . ", other));
       }
     }
   }
   return elements;
 }
 
-RuleElements elements_of_ports(const std::string& address, const PortMap& ports) {
+RuleElements elements_of_ports(const PublishedTo& to, const PortMap& ports) {
   RuleElements elements;
   for (const auto& [key, bindings] : ports) {
     const std::string protocol = protocol_number(key);
-    const std::string target = cat(address, " . ", std::string_view(key).substr(0, key.find('/')));
+    const std::string_view port = std::string_view(key).substr(0, key.find('/'));
     for (const PortBinding& binding : bindings) {
+      const bool v6 = binding.host_ip.contains(':');
+      const std::string& address = v6 ? to.address6 : to.address;
+      if (address.empty()) continue;
+      const std::string target = cat(address, " . ", port);
       const std::string from = cat(protocol, " . ", binding.host_port);
-      if (binding.host_ip == any_address) {
-        elements.emplace("published", cat(from, " : ", target));
+      if (binding.host_ip == (v6 ? any_ipv6_address : any_address)) {
+        elements.emplace(set_of("published", v6), cat(from, " : ", target));
       } else {
-        elements.emplace("published_at", cat(binding.host_ip, " . ", from, " : ", target));
+        elements.emplace(set_of("published_at", v6),
+                         cat(binding.host_ip, " . ", from, " : ", target));
       }
+      elements.emplace(set_of("hairpin", v6), cat(address, " . ", address));
     }
   }
-  if (!elements.empty()) elements.emplace("hairpin", cat(address, " . ", address));
   return elements;
 }
 
 std::string batch_of_all(const RuleElements& wanted) {
-  return cat(no_table_text, table_text, lines_of("add", wanted));
+  return cat(no_table_text, table_of(ipv4_words), table_of(ipv6_words), lines_of("add", wanted));
 }
 
 std::string batch_of_difference(const RuleElements& known, const RuleElements& wanted) {
@@ -247,9 +277,9 @@ void PacketRules::set_networks(const std::vector<Network>& networks) {
   kernel_.ask();
 }
 
-void PacketRules::publish(const std::string& container, const std::string& address,
+void PacketRules::publish(const std::string& container, const PublishedTo& to,
                           const PortMap& ports) {
-  RuleElements elements = elements_of_ports(address, ports);
+  RuleElements elements = elements_of_ports(to, ports);
   if (elements.empty()) return;
   published_[container] = std::move(elements);
   kernel_.ask();
@@ -298,20 +328,42 @@ ring::Task<> PacketRules::close(bool nothing_runs) {
   }
 }
 
+namespace {
+
+// Behind the loopback device's own, and of this link alone.
+Result<> add_loopback_route(sys::NetlinkSocket& socket, uint32_t link) {
+  constexpr uint32_t metric = 4096;
+  rtmsg fixed{};
+  fixed.rtm_family = AF_INET6;
+  fixed.rtm_dst_len = 128;
+  fixed.rtm_table = RT_TABLE_LOCAL;
+  fixed.rtm_protocol = RTPROT_BOOT;
+  fixed.rtm_type = RTN_LOCAL;
+  sys::NetlinkRequest request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, fixed);
+  request.put_number(RTA_DST, in6addr_loopback);
+  request.put_number(RTA_OIF, link).put_number(RTA_PRIORITY, metric);
+  Result<> added = socket.change(std::move(request), "a route to ::1");
+  return !added && added.error().error_number() == EEXIST ? Result<>() : added;
+}
+
+}  // namespace
+
 Result<> allow_loopback_source(const std::string& address) {
-  in_addr to{};
-  if (::inet_pton(AF_INET, address.c_str(), &to) != 1) {
+  const auto parsed = parse_address(address);
+  std::array<char, sizeof(in6_addr)> to{};
+  if (!parsed || ::inet_pton(parsed->v6 ? AF_INET6 : AF_INET, address.c_str(), to.data()) != 1) {
     return fail(Kind::Invalid, cat("address '", address, "'"));
   }
   sys::NetlinkSocket socket = TRY(sys::NetlinkSocket::open());
   rtmsg fixed{};
-  fixed.rtm_family = AF_INET;
-  fixed.rtm_dst_len = 32;
+  fixed.rtm_family = parsed->v6 ? AF_INET6 : AF_INET;
+  fixed.rtm_dst_len = parsed->v6 ? 128 : 32;
   sys::NetlinkRequest request(RTM_GETROUTE, 0, fixed);
-  request.put_number(RTA_DST, to);
+  request.put(RTA_DST, {to.data(), fixed.rtm_dst_len / 8u});
   const sys::NetlinkMessage route =
       TRY(socket.get(std::move(request), cat("the route to ", address)));
   const auto index = sys::netlink_number<uint32_t>(route.attribute(sizeof fixed, RTA_OIF));
+  if (parsed->v6) return add_loopback_route(socket, index);
   char name[IF_NAMESIZE] = {};
   if (::if_indextoname(index, name) == nullptr) return fail_errno(errno, "if_indextoname");
   const std::string path = cat("/proc/sys/net/ipv4/conf/", name, "/route_localnet");

@@ -27,13 +27,18 @@
 
 namespace nacelle::engine {
 
-// Set and element: {"networks", "172.17.0.0/16"}.
+// Set and element: {"networks", "172.17.0.0/16"}. The sets of IPv6 end in a 6: {"networks6",
+// "fd00::/64"}.
 using RuleElements = std::set<std::pair<std::string, std::string>>;
 
 // The values behind it; pure.
 RuleElements elements_of_networks(const std::vector<Network>& networks);
-// `address`: the container's. Ports as they are published: "80/tcp" -> {"0.0.0.0", "8080"}.
-RuleElements elements_of_ports(const std::string& address, const PortMap& ports);
+// The container's, where packets for its published ports go; either may be empty.
+struct PublishedTo {
+  std::string address, address6;
+};
+// Ports as they are published: "80/tcp" -> {"0.0.0.0", "8080"}, {"::", "8080"}.
+RuleElements elements_of_ports(const PublishedTo& to, const PortMap& ports);
 std::string batch_of_all(const RuleElements& wanted);  // takes the place of whatever there was
 std::string batch_of_difference(const RuleElements& known, const RuleElements& wanted);
 
@@ -46,7 +51,7 @@ class PacketRules {
   // What is to be so from now on. Nothing is said before the first set_networks(): until then an
   // engine after another one is still learning what its predecessor had published.
   void set_networks(const std::vector<Network>& networks);
-  void publish(const std::string& container, const std::string& address, const PortMap& ports);
+  void publish(const std::string& container, const PublishedTo& to, const PortMap& ports);
   void withdraw(const std::string& container);
 
   bool is_settled() const { return kernel_.is_settled(); }
@@ -67,8 +72,9 @@ class PacketRules {
 };
 
 // Packets of the host's own clients come from 127.0.0.1 where they go to it, and the kernel sends
-// such a source out by no link but those that allow it: the one to this address, from here on.
-// (What comes in for 127.0.0.0/8 from any link is dropped by the table.)
+// such a source out by no link but those that allow it: the one to this address, from here on. Of
+// ::1 it takes no answer from a link, unless that has a route for it. (What comes in for either
+// from any link is dropped by the table, and by the programs on links.)
 Result<> allow_loopback_source(const std::string& address);
 
 }  // namespace nacelle::engine

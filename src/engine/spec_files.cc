@@ -136,7 +136,7 @@ std::string adapt_servers(const HostConfig& host, bool embedded, Resolver& resol
   if (!embedded) {
     if (!host.dns.empty()) return " (legacy)\n";
     std::erase_if(resolver.servers, [](const std::string& server) {
-      return is_loopback(server) || server.contains(':');  // containers have no IPv6
+      return is_loopback(server) || server.contains(':');  // the default network has no IPv6
     });
     if (!resolver.servers.empty()) return " (legacy)\n";
     // Servers that everyone reaches, rather than none.
@@ -187,7 +187,7 @@ std::vector<dns::Upstream> upstreams_of(const HostConfig& host, std::string_view
   std::vector<dns::Upstream> upstreams;
   for (std::string& server : resolver_for(host, hosts_own).servers) {
     if (upstreams.size() >= dns::upstreams_max) break;
-    if (server.contains(':')) continue;  // containers have no IPv6
+    if (server.contains(':')) continue;  // questions go out by IPv4
     const bool from_host = host.dns.empty() && is_loopback(server);
     upstreams.push_back({.address = std::move(server), .from_host = from_host});
   }

@@ -1,7 +1,8 @@
 """Frames that no container may send, sent as they are from the interface eth0 of whatever network
 namespace the caller has entered. Each carries `forged` to UDP port 53 where it can.
 
-usage: attacks.py KIND VICTIM [ADDRESS]     ADDRESS: whom it claims to be
+usage: attacks.py KIND VICTIM [ADDRESS]     ADDRESS: whom it claims to be. Both of IPv6 for a KIND that
+                                            ends in 6
 """
 import fcntl
 import socket
@@ -60,7 +61,78 @@ def arp(operation, sender_mac, sender, target):
                                      b"\xff" * 6, target), destination=b"\xff" * 6)
 
 
+def own6():
+    with open("/proc/net/if_inet6", encoding="ascii") as table:
+        for line in table:
+            words = line.split()
+            if words[5] == NAME and words[3] == "00":
+                return bytes.fromhex(words[0])
+    sys.exit("the interface has no IPv6 address")
+
+
+def ip6(source, destination, payload, following=17, hops=64, version=6):
+    return struct.pack("!BBHHBB", version << 4, 0, 0, len(payload), following, hops) + source + destination + payload
+
+
+def sum6(source, destination, protocol, payload, at):
+    """The payload with the checksum that it lacks."""
+    pseudo = source + destination + struct.pack("!IxxxB", len(payload), protocol)
+    return payload[:at] + struct.pack("!H", checksum(pseudo + payload)) + payload[at + 2:]
+
+
+def attacks6(kind, victim, claimed):
+    own = own6()
+    nodes = socket.inet_pton(socket.AF_INET6, "ff02::1")
+    loopback = socket.inet_pton(socket.AF_INET6, "::1")
+    mapped = bytes(10) + b"\xff\xff" + victim[-4:]
+    other_mac = b"\x02\x00\x00\x00\x00\x77"
+    def datagram(source, destination=victim):
+        return sum6(source, destination, 17, udp(), 6)
+    def icmp(source, destination, body):
+        return sum6(source, destination, 58, body, 2)
+    def neighbour(type, target, mac, flags=0x20, destination=nodes, source=own, prefix=b"", following=58):
+        body = struct.pack("!BBHBxxx", type, 0, 0, flags) + target + struct.pack("!BB", 1 if type == 135 else 2, 1) + mac
+        return ip6(source, destination, prefix + icmp(source, destination, body), following, 255)
+    def router(type, source=own):
+        body = struct.pack("!BBHBBHII", type, 0, 0, 64, 0, 1800, 0, 0) + victim + struct.pack("!BB", 1, 1) + own_mac
+        return ip6(source, nodes, icmp(source, nodes, body), 58, 255)
+    def piece(following, offset, more=1):
+        return struct.pack("!BBHI", following, 0, offset << 3 | more, 7)
+    def option(following):
+        return struct.pack("!BB", following, 0) + b"\x01\x04\0\0\0\0"
+    def whole(payload, following=17, source=own, destination=victim):
+        return frame(0x86DD, ip6(source, destination, payload, following))
+    return {
+        "honest6": lambda: [whole(datagram(own))],
+        "source-address6": lambda: [whole(datagram(claimed), source=claimed)],
+        "source-mac6": lambda: [frame(0x86DD, ip6(own, victim, datagram(own)), source=other_mac)],
+        "fragments6": lambda: [whole(piece(17, 0) + datagram(claimed)[:8], 44, claimed),
+                               whole(piece(17, 1, 0) + datagram(claimed)[8:], 44, claimed)],
+        "neighbour-claim6": lambda: [frame(0x86DD, each) for each in (
+            neighbour(136, claimed, own_mac), neighbour(136, claimed, own_mac, source=claimed),
+            neighbour(136, own, other_mac), neighbour(136, own, own_mac, flags=0xA0),
+            neighbour(136, own, own_mac, destination=victim), neighbour(135, claimed, other_mac),
+            neighbour(136, own, own_mac, prefix=piece(58, 0, 0), following=44))],
+        "router6": lambda: [frame(0x86DD, router(type)) for type in (133, 134, 137)],
+        "extension6": lambda: [whole(option(17) + datagram(own), each) for each in (0, 60, 135, 253)] +
+                              [whole(piece(60, 0, 0) + option(17) + datagram(own), 44)],
+        "source-route6": lambda: [whole(struct.pack("!BBBBI", 17, 0, 4, 0, 0) + datagram(own), 43)],
+        "loopback6": lambda: [whole(datagram(own, loopback), destination=loopback)],
+        "malformed6": lambda: [frame(0x86DD, ip6(own, victim, datagram(own), version=4)),
+                               whole(datagram(own), destination=mapped),
+                               whole(piece(17, 0) + b"xx", 44)],
+    }[kind]()
+
+
+def addresses(family):
+    return [socket.inet_pton(family, each) for each in sys.argv[2:]]
+
+
 def main():
+    if sys.argv[1].endswith("6") and sys.argv[1] != "ipv6":
+        victim, *claimed = addresses(socket.AF_INET6)
+        send(attacks6(sys.argv[1], victim, claimed[0] if claimed else None))
+        return
     kind, victim = sys.argv[1], socket.inet_aton(sys.argv[2])
     claimed = socket.inet_aton(sys.argv[3]) if len(sys.argv) > 3 else own
     other_mac = b"\x02\x00\x00\x00\x00\x77"
@@ -83,6 +155,10 @@ def main():
         "fragments": lambda: [frame(0x0800, ip(claimed, victim, udp()[:8], fragment=0x2000)),
                               frame(0x0800, ip(claimed, victim, udp()[8:], fragment=1))],
     }[kind]()
+    send(frames)
+
+
+def send(frames):
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind((NAME, 0))
         for each in frames:

@@ -57,7 +57,10 @@ def keys(descriptor):
 
 
 def link_of(directory, address):
-    key = bytes(10) + b"\xff\xff" + socket.inet_aton(address)
+    if ":" in address:
+        key = socket.inet_pton(socket.AF_INET6, address)
+    else:
+        key = bytes(10) + b"\xff\xff" + socket.inet_aton(address)
     row = look(open_map(directory, "endpoints"), key, 4)
     if row is None:
         sys.exit(f"{address}: is nobody's")

@@ -24,24 +24,30 @@ PATIENCE_S = float(os.environ.get("PATIENCE_S", "2"))
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def serve(protocol, port, name):
-    server = socket.socket(socket.AF_INET, KINDS[protocol])
+    server = socket.socket(socket.AF_INET6, KINDS[protocol])
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("0.0.0.0", int(port)))
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("::", int(port)))
     if protocol == "udp":
         while True:
             said, peer = server.recvfrom(64)
-            print(peer[0], said.decode(), flush=True)
-            server.sendto(f"{name} {peer[0]}\n".encode(), peer)
+            who = peer[0].removeprefix("::ffff:")
+            print(who, said.decode(), flush=True)
+            server.sendto(f"{name} {who}\n".encode(), peer)
     server.listen(16)
     while True:
         client, peer = server.accept()
-        client.sendall(f"{name} {peer[0]}\n".encode())
+        client.sendall(f"{name} {peer[0].removeprefix('::ffff:')}\n".encode())
         client.close()
 
 
 def ask(protocol, address, port):
-    client = socket.socket(socket.AF_INET, KINDS[protocol])
+    client = socket.socket(family(address), KINDS[protocol])
     client.settimeout(PATIENCE_S)
     client.connect((address, int(port)))
     if protocol == "udp":
@@ -53,7 +59,7 @@ def ask(protocol, address, port):
 
 
 def tell(source, address, port, word):
-    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client = socket.socket(family(address), socket.SOCK_DGRAM)
     client.bind((source, 0))
     client.sendto(word.encode(), (address, int(port)))
 
@@ -80,7 +86,9 @@ def follow(address, port, name):
 
 
 def hold(protocol, address, port):
-    server = socket.socket(socket.AF_INET, KINDS[protocol])
+    server = socket.socket(family(address), KINDS[protocol])
+    if family(address) == socket.AF_INET6:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     server.bind((address, int(port)))
     if protocol == "tcp":
         server.listen(1)
@@ -145,7 +153,23 @@ def checksum(data):
     return ~(total + (total >> 16)) & 0xFFFF
 
 
+def ping6(address, size):
+    client = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    client.settimeout(PATIENCE_S)
+    rest = struct.pack("!HH", os.getpid() & 0xFFFF, 1) + b"x" * int(size)
+    client.sendto(struct.pack("!BBH", 128, 0, 0) + rest, (address, 0))
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        said = client.recv(65536)
+        if said[0] == 129 and said[4:] == rest:
+            return
+    raise TimeoutError("timed out")
+
+
 def ping(address, size):
+    if family(address) == socket.AF_INET6:
+        ping6(address, size)
+        return
     client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     client.settimeout(PATIENCE_S)
     number = os.getpid() & 0xFFFF

@@ -7,6 +7,7 @@
 #include "cli/nacelle/format.h"
 #include "cli/nacelle/run_values.h"
 #include "cli/nacelle/units.h"
+#include "engine/addresses.h"
 
 namespace nacelle::cli {
 
@@ -172,21 +173,64 @@ struct Addressing {
   std::vector<std::string> subnets, ranges, gateways, auxiliary, options;
   std::string driver = "default";
 
-  // Ranges, gateways and auxiliary addresses belong to subnets in their order.
-  Datum json() const {
-    Datum pools = Datum::array();
-    for (size_t each = 0; each < std::max({subnets.size(), gateways.size(), ranges.size()});
-         ++each) {
-      Datum pool = Datum::object();
-      if (each < subnets.size()) pool.set("Subnet", subnets[each]);
-      if (each < ranges.size()) pool.set("IPRange", ranges[each]);
-      if (each < gateways.size()) pool.set("Gateway", gateways[each]);
-      if (each == 0 && !auxiliary.empty()) pool.set("AuxiliaryAddresses", labels_of(auxiliary));
-      pools.push(std::move(pool));
+  // Ranges, gateways and auxiliary addresses belong to the subnets that they are in.
+  Result<Datum> json() const {
+    if (subnets.size() < ranges.size() || subnets.size() < gateways.size()) {
+      return fail(Kind::Invalid, "every ip-range or gateway must have a corresponding subnet");
     }
+    std::vector<Pool> pools;
+    for (const std::string& each : subnets) pools.push_back({each, "", "", {}});
+    for (const std::string& each : ranges) {
+      Pool& pool = *TRY(find(pools, each, "range"));
+      if (!pool.range.empty()) {
+        return fail(Kind::Invalid, cat("cannot configure multiple ranges (", each, ", ", pool.range,
+                                       ") on the same subnet (", pool.subnet, ')'));
+      }
+      pool.range = each;
+    }
+    for (const std::string& each : gateways) {
+      Pool& pool = *TRY(find(pools, each, "gateway"));
+      if (!pool.gateway.empty()) {
+        return fail(Kind::Invalid, cat("cannot configure multiple gateways (", each, ", ",
+                                       pool.gateway, ") for the same subnet (", pool.subnet, ')'));
+      }
+      pool.gateway = each;
+    }
+    for (const std::string& each : auxiliary) {
+      std::string_view address = each;
+      take_until(address, '=');
+      TRY(find(pools, std::string(address), "aux-address"))->auxiliary.push_back(each);
+    }
+    Datum config = Datum::array();
+    for (const Pool& pool : pools) config.push(pool.json());
     Datum ipam = Datum::object();
-    ipam.set("Driver", driver).set("Options", labels_of(options)).set("Config", std::move(pools));
+    ipam.set("Driver", driver).set("Options", labels_of(options)).set("Config", std::move(config));
     return ipam;
+  }
+
+ private:
+  struct Pool {
+    std::string subnet, range, gateway;
+    std::vector<std::string> auxiliary;
+    Datum json() const {
+      Datum pool = Datum::object();
+      pool.set("Subnet", subnet);
+      if (!range.empty()) pool.set("IPRange", range);
+      if (!gateway.empty()) pool.set("Gateway", gateway);
+      if (!auxiliary.empty()) pool.set("AuxiliaryAddresses", labels_of(auxiliary));
+      return pool;
+    }
+  };
+  // `text`: an address, or a prefix.
+  static Result<Pool*> find(std::vector<Pool>& pools, const std::string& text,
+                            std::string_view what) {
+    const auto prefix = engine::parse_prefix(text);
+    const auto address = prefix ? std::optional(prefix->first()) : engine::parse_address(text);
+    for (Pool& each : pools) {
+      const auto subnet = engine::parse_prefix(each.subnet);
+      if (subnet && address && subnet->contains(*address)) return &each;
+    }
+    return fail(Kind::Invalid, cat("no matching subnet for ", what, ' ', text));
   }
 };
 
@@ -223,7 +267,7 @@ Result<int> run_network_create(Session& session, const Arguments& arguments) {
   body.set("Name", parsed.operands[0])
       .set("Driver", driver)
       .set("Scope", scope)
-      .set("IPAM", addressing.json())
+      .set("IPAM", TRY(addressing.json()))
       .set("Internal", Datum(internal))
       .set("Attachable", Datum(attachable))
       .set("Ingress", Datum(ingress))

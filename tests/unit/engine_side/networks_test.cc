@@ -10,6 +10,7 @@ using engine::IpamPool;
 using engine::Network;
 using engine::NetworkCreateRequest;
 using engine::Networks;
+using engine::NetworksOptions;
 
 IpamPool pool(std::string subnet, std::string gateway = {}, std::string range = {}) {
   IpamPool made;
@@ -32,6 +33,17 @@ Endpoint wish(std::string address) {
   return made;
 }
 
+Endpoint wish6(std::string address) {
+  Endpoint made;
+  made.ipam_config.emplace().ipv6_address = std::move(address);
+  return made;
+}
+
+NetworkCreateRequest with_ipv6(NetworkCreateRequest request) {
+  request.network.ipv6 = true;
+  return request;
+}
+
 std::string id_of(char digit) { return std::string(64, digit); }
 
 class NetworksTest : public SideTest {
@@ -42,9 +54,14 @@ class NetworksTest : public SideTest {
   }
   void reopen(std::string default_subnet = "10.99.0.1/24") {
     networks_ = nullptr;
-    auto opened = Networks::open(*loop_, root_, *events_, std::move(default_subnet));
+    auto opened = Networks::open(*loop_, options(std::move(default_subnet)), *events_);
     ASSERT_TRUE(opened) << opened.error().message();
     networks_ = *std::move(opened);
+  }
+  NetworksOptions options(std::string default_subnet) {
+    return {.data_root = root_,
+            .default_subnet = std::move(default_subnet),
+            .installation = "00000000-0000-4000-8000-000000000000"};
   }
   Network make(std::string name, std::vector<IpamPool> pools = {}) {
     auto made = networks_->create(request(std::move(name), std::move(pools)));
@@ -86,7 +103,7 @@ TEST_F(NetworksTest, TheDefaultSubnetIsOneOfDockers) {
 
 TEST_F(NetworksTest, ADefaultSubnetThatIsNoneIsSaid) {
   for (const char* text : {"x", "10.0.0.0", "fd00::/64", "10.0.0.0/31"}) {
-    const auto opened = Networks::open(*loop_, root_, *events_, text);
+    const auto opened = Networks::open(*loop_, options(text), *events_);
     ASSERT_FALSE(opened) << text;
     EXPECT_EQ(opened.error().kind(), Kind::Invalid);
   }
@@ -249,15 +266,25 @@ TEST_F(NetworksTest, AddressesThatCannotBeHadAreRefused) {
   EXPECT_EQ(join("mine", 'b', wish("10.1.0.0")), used);    // the network
   EXPECT_EQ(join("mine", 'b', wish("10.1.0.255")), used);  // the broadcast address
   EXPECT_EQ(join("mine", 'b', wish("10.2.0.1")),
-            begin + "no configured subnet contains IP address 10.2.0.1");
-  EXPECT_EQ(join("mine", 'b', wish("x")), begin + "invalid IPv4 address: x");
-  EXPECT_EQ(join("mine", 'b', wish("fd00::1")), begin + "invalid IPv4 address: fd00::1");
+            begin + "no configured subnet or ip-range contain the IP address 10.2.0.1");
+  EXPECT_EQ(join("mine", 'b', wish("x")),
+            begin +
+                "* invalid IPv4 address: x\n"
+                "* no configured subnet or ip-range contain the IP address x");
+  EXPECT_EQ(join("mine", 'b', wish("fd00::1")),
+            begin +
+                "* invalid IPv4 address: fd00::1\n"
+                "* no configured subnet or ip-range contain the IP address fd00::1");
   const std::string subnet = networks_->find("chosen")->pools[0].subnet;
   const std::string inside = cat(subnet.substr(0, subnet.rfind('.')), ".9");
-  EXPECT_EQ(join("chosen", 'b', wish(inside)),
-            cat(begin, "no configured subnet contains IP address ", inside));
+  const std::string unchosen =
+      "user specified IP address is supported only when connecting to networks with user "
+      "configured subnets";
+  EXPECT_EQ(join("chosen", 'b', wish(inside)), begin + unchosen);
+  EXPECT_EQ(join("mine", 'b', wish6("fd00::1")), begin + unchosen);
   EXPECT_EQ(join("bridge", 'b', wish("10.99.0.9")),
-            begin + "user specified IP address is supported on user defined networks only");
+            begin + "* user specified IP address is supported on user defined networks only\n* " +
+                unchosen);
   Endpoint alias;
   alias.aliases = {"db"};
   EXPECT_EQ(join("bridge", 'b', alias),
@@ -397,6 +424,112 @@ TEST_F(NetworksTest, IPv6SubnetsAreRecorded) {
   EXPECT_EQ(why_not(wanted),
             "invalid: invalid network config:\ninvalid subnet fd00:2::1/64: it should be "
             "fd00:2::/64");
+}
+
+// Of what a container gets in a network: "address/length gateway" of IPv6.
+std::string ipv6_of(const Networks::Joined& joined) {
+  const core::Interface& interface = joined.interface;
+  return cat(interface.address6, '/', interface.prefix_len6, ' ', interface.gateway6);
+}
+
+TEST_F(NetworksTest, AnIPv6SubnetNobodyAskedForIsOfThisInstallation) {
+  const Network one = networks_->create(with_ipv6(request("one"))).value();
+  const Network two = networks_->create(with_ipv6(request("two", {pool("10.1.0.0/24")}))).value();
+  ASSERT_EQ(one.pools.size(), 2u);
+  const std::string first = one.pools[1].subnet, second = two.pools[1].subnet;
+  EXPECT_TRUE(first.starts_with("fd") && first.ends_with("::/64")) << first;
+  EXPECT_EQ(second, first.substr(0, first.find("::")) + ":1::/64");
+  EXPECT_EQ(one.pools[1].gateway, first.substr(0, first.find('/')) + "1");
+  const Endpoint asks = wish6(first.substr(0, first.find('/')) + "9");
+  EXPECT_TRUE(join("one", 'a', asks).contains("only when connecting to networks with user"));
+}
+
+TEST_F(NetworksTest, ContainersHaveAddressesOfBothFamiliesAndGiveThemBack) {
+  ASSERT_TRUE(
+      networks_->create(with_ipv6(request("mine", {pool("10.1.0.0/24"), pool("fd00:1::/64")}))));
+  const auto joined = networks_->join("mine", id_of('a'), "web", {}, 0).value();
+  EXPECT_EQ(joined.interface.address, "10.1.0.2");
+  EXPECT_EQ(ipv6_of(joined), "fd00:1::2/64 fd00:1::1");
+  EXPECT_EQ(joined.interface.mac, "02:42:0a:01:00:02");
+  EXPECT_EQ(joined.endpoint.global_ipv6_address, "fd00:1::2");
+  EXPECT_EQ(joined.endpoint.global_ipv6_prefix_len, 64);
+  EXPECT_EQ(joined.endpoint.ipv6_gateway, "fd00:1::1");
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('b'), "b", wish6("fd00:1::77"), 0).value()),
+            "fd00:1::77/64 fd00:1::1");
+  EXPECT_EQ(join("mine", 'c', wish6("fd00:1::77")), "denied: Address already in use");
+  EXPECT_EQ(join("mine", 'c', wish6("fd00:1::")), "denied: Address already in use");
+  // What was taken of the one family while the other had none is free again.
+  EXPECT_EQ(join("mine", 'c'), "10.1.0.4");
+  networks_->leave("mine", id_of('a'));
+  networks_->leave("mine", id_of('b'));
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('d'), "d", wish6("fd00:1::77"), 0).value()),
+            "fd00:1::77/64 fd00:1::1");
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('e'), "e", {}, 0).value()),
+            "fd00:1::2/64 fd00:1::1");
+}
+
+TEST_F(NetworksTest, ARangeOfIPv6IsKeptToAndEnds) {
+  IpamPool wanted = pool("fd00:1::/64", "fd00:1::5", "fd00:1::4/126");
+  wanted.auxiliary = {{"router", "fd00:1::6"}};
+  const Network made = networks_->create(with_ipv6(request("mine", {wanted}))).value();
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('a'), "a", {}, 0).value()),
+            "fd00:1::4/64 fd00:1::5");
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('b'), "b", {}, 0).value()),
+            "fd00:1::7/64 fd00:1::5");
+  EXPECT_EQ(join("mine", 'c'),
+            cat("exhausted: no available IPv6 addresses on this network's address pools: mine (",
+                made.id, ")"));
+}
+
+TEST_F(NetworksTest, WithoutIPv4ThereIsIPv6Alone) {
+  NetworkCreateRequest wanted = request("mine", {pool("fd00:1::/64")});
+  wanted.network.ipv4 = false;
+  EXPECT_EQ(why_not(wanted), "invalid: IPv4 or IPv6 must be enabled");
+  ASSERT_TRUE(networks_->create(with_ipv6(wanted)));
+  const auto joined = networks_->join("mine", id_of('a'), "web", {}, 0).value();
+  EXPECT_EQ(joined.interface.address, "");
+  EXPECT_EQ(joined.interface.gateway, "");
+  EXPECT_EQ(ipv6_of(joined), "fd00:1::2/64 fd00:1::1");
+  EXPECT_EQ(joined.interface.mac, "02:42:00:00:00:02");
+  EXPECT_EQ(joined.endpoint.ip_address, "");
+}
+
+TEST_F(NetworksTest, WhatCannotBeRoutedIsRefused) {
+  const auto with = [&](const char* subnet) {
+    return why_not(with_ipv6(request("mine", {pool(subnet)})));
+  };
+  EXPECT_EQ(with("ff00::/64"), "invalid: multicast subnet 'ff00::/64' is not allowed");
+  EXPECT_TRUE(with("fe80::/64").contains("link-local subnet 'fe80::/64' is not supported"));
+  EXPECT_EQ(with("fd00::/128"),
+            "invalid: failed to allocate gateway (): no available addresses on this pool");
+  EXPECT_EQ(with("::ffff:10.0.0.0/112"),
+            "invalid: invalid network config:\n"
+            "invalid subnet ::ffff:10.0.0.0/112: invalid CIDR block notation");
+  EXPECT_EQ(why_not(with_ipv6(request("mine", {pool("fd00:1::/64"), pool("fd00:2::/64")}))),
+            "denied: bridge driver doesn't support multiple subnets");
+}
+
+TEST_F(NetworksTest, ARecordOfBeforeIsReadAndItsContainersHaveNoIPv6) {
+  const std::string id = id_of('7');
+  write(cat("networks/", id),
+        cat(R"({"Network":{"Id":")", id,
+            R"(","Name":"old","Driver":"bridge","Internal":true,"EnableIPv4":true,"EnableIPv6":)"
+            R"(false,"Pools":[{"Subnet":"10.5.0.0/24","Gateway":"10.5.0.1"},{"Subnet":)"
+            R"("fd00:5::/64"}]},"Leased":[]})"));
+  reopen();
+  EXPECT_EQ(join("old", 'a'), "10.5.0.2");
+  EXPECT_EQ(networks_->members("old")[0].endpoint.global_ipv6_address, "");
+  // What it does not use is there for others.
+  EXPECT_TRUE(networks_->create(with_ipv6(request("new", {pool("fd00:5::/64")}))));
+}
+
+TEST_F(NetworksTest, IPv6AddressesOutliveTheEngine) {
+  ASSERT_TRUE(networks_->create(with_ipv6(request("mine", {pool("fd00:1::/64")}))));
+  const auto joined = networks_->join("mine", id_of('a'), "web", {}, 0).value();
+  reopen();
+  networks_->adopt("mine", id_of('a'), "web", joined.endpoint);
+  EXPECT_EQ(ipv6_of(networks_->join("mine", id_of('b'), "b", {}, 0).value()),
+            "fd00:1::3/64 fd00:1::1");
 }
 
 TEST_F(NetworksTest, AnMtuThatIsNoneIsRefused) {
