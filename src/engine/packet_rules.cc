@@ -106,6 +106,17 @@ constexpr Words ipv6_words = {{"$ip", "ip6"},
                               {"$loopback", "::1"},
                               {"$nobody", "ip6 saddr != ::"}};
 
+// As long as no network has IPv6, so that a host whose kernel cannot translate it has networks.
+constexpr std::string_view no_ipv6_text = R"(
+table ip6 nacelle {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "nv*" drop
+    oifname "nv*" drop
+  }
+}
+)";
+
 std::string table_of(const Words& words) {
   std::string text(table_text);
   for (const auto& [name, word] : words) {
@@ -254,7 +265,10 @@ RuleElements elements_of_ports(const PublishedTo& to, const PortMap& ports) {
 }
 
 std::string batch_of_all(const RuleElements& wanted) {
-  return cat(no_table_text, table_of(ipv4_words), table_of(ipv6_words), lines_of("add", wanted));
+  const bool has_ipv6 =
+      std::ranges::any_of(wanted, [](const auto& each) { return each.first.ends_with('6'); });
+  return cat(no_table_text, table_of(ipv4_words),
+             has_ipv6 ? table_of(ipv6_words) : std::string(no_ipv6_text), lines_of("add", wanted));
 }
 
 std::string batch_of_difference(const RuleElements& known, const RuleElements& wanted) {

@@ -5,7 +5,8 @@
 // The kernel is told by nft(8), a batch at a time: what was asked for while one was under way goes
 // with the next. A batch is what differs from what the kernel has; where that fails, or what it has
 // is not known (at our beginning, or after a foreign `nft flush ruleset`), the whole table is
-// replaced at once, so that no moment passes without it.
+// replaced at once, so that no moment passes without it. So it is with the first network that has
+// IPv6: before, the table of that family lets nothing pass.
 #pragma once
 
 #include <cstdint>

@@ -82,13 +82,21 @@ TEST(packet_rules, a_batch_takes_away_before_it_adds) {
 }
 
 TEST(packet_rules, the_tables_of_both_families_are_one_but_for_names) {
-  const std::string all = batch_of_all({});
+  const std::string all = batch_of_all({{"networks6", "fd00::/64"}});
   EXPECT_FALSE(all.contains('$'));
   const size_t second = all.rfind("table ip6 nacelle {");
   ASSERT_NE(second, std::string::npos);
   EXPECT_TRUE(all.find("ip daddr 127.0.0.0/8 drop") < second);
   EXPECT_TRUE(all.find("ip6 daddr ::1 drop") > second);
   EXPECT_FALSE(all.substr(second).contains(" ip "));
+}
+
+TEST(packet_rules, without_ipv6_its_table_asks_nothing_of_the_kernel) {
+  const std::string all = batch_of_all({{"networks", "10.1.0.0/16"}});
+  const std::string its = all.substr(all.rfind("table ip6 nacelle {"));
+  EXPECT_TRUE(its.contains("oifname \"nv*\" drop"));
+  for (const char* word : {"fib", "nat", "ct", "networks6"})
+    EXPECT_FALSE(its.contains(word)) << word;
 }
 
 std::string text_of(const PortWishes& ports) {

@@ -21,7 +21,6 @@ using engine::PeerAddresses;
 using engine::Policy;
 using engine::PolicyPeer;
 using engine::PolicyRule;
-using engine::Prefix;
 
 std::string written(const Policy& policy) {
   codec::json::Writer json;
@@ -209,7 +208,9 @@ Outcome look_up(const PolicyTable& table, const Packet& packet) {
   uint32_t number = 0;
   int length = -1;
   const auto consider = [&](const Address& base, uint8_t bits, uint32_t address_class) {
-    if (!Prefix{.base = base, .length = bits}.contains(packet.remote) || bits <= length) return;
+    if (bits <= length || base.v6 != packet.remote.v6) return;
+    const unsigned behind = (base.v6 ? 128u : 32u) - bits;
+    if (bits > 0 && (base.number ^ packet.remote.number) >> behind != 0) return;
     length = bits;
     number = address_class;
   };
