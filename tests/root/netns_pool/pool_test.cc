@@ -298,6 +298,15 @@ TEST_F(Pool, bad_wishes_are_errors_and_leave_nothing) {
        .gateway = "10.0.0.1",
        .mac = "02:42"},
       {.network = "x", .name = "../x", .address = "10.0.0.2", .gateway = "10.0.0.1"},
+      {.network = "x", .name = "eth0", .address6 = "10.0.0.2", .gateway6 = "fd00::1"},
+      {.network = "x", .name = "eth0", .address6 = "fd00::2", .gateway6 = ""},
+      {.network = "x", .name = "eth0", .address = "fd00::2", .gateway = "fd00::1"},
+      {.network = "x",
+       .name = "eth0",
+       .address6 = "fd00::2",
+       .prefix_len6 = 129,
+       .gateway6 = "fd00::1",
+       .mac = "02:42:00:00:00:02"},
   };
   for (const Interface& each : bad) {
     auto made = take({each});
