@@ -252,8 +252,18 @@ TEST(NetworkRequests, WhatIsNoneIsRefused) {
   }
   EXPECT_TRUE(failure(api::read_network_create(R"({"Name":"a","ConfigOnly":true})"))
                   .starts_with("unsupported: "));
-  EXPECT_TRUE(failure(api::read_network_create(R"({"Name":"a","EnableIPv4":false})"))
-                  .starts_with("unsupported: "));
+}
+
+TEST(NetworkRequests, EitherFamilyCanBeLeftOut) {
+  const auto plain = api::read_network_create(R"({"Name":"a"})");
+  ASSERT_TRUE(plain);
+  EXPECT_TRUE(plain->network.ipv4);
+  EXPECT_FALSE(plain->network.ipv6);
+  const auto other =
+      api::read_network_create(R"({"Name":"a","EnableIPv4":false,"EnableIPv6":true})");
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(other->network.ipv4);
+  EXPECT_TRUE(other->network.ipv6);
 }
 
 TEST(NetworkRequests, AConnectionNamesItsContainer) {
