@@ -51,15 +51,10 @@ class BuildLines final : public engine::BuildListener {
     int exit_code_ = 0;
     bool is_over_ = false;
   };
-  struct Nobody final : image::Observer {
-    void layer(const image::Progress&) override {}
-    void say(std::string_view) override {}
-  };
-
   ProgressLines& lines_;
   bool quiet_;
   std::string kept_;
-  Nobody nobody_;
+  image::NobodyWatches nobody_;
   std::vector<Stage*> stages_;  // the build's own
   size_t first_ = 0;            // whose turn it is to speak
   ring::Notice turn_;

@@ -173,6 +173,14 @@ void Build::show(const BuildStage& stage) {
   stage.listener->step_ends();
 }
 
+ring::Task<image::PullOutcome> Build::pull_image(oci::Reference name, oci::Platform platform,
+                                                 image::Observer& observer) {
+  image::Images::Login login;
+  if (request_.login) login = co_await request_.login(name);
+  co_return co_await engine_.images->pull(std::move(name), std::move(platform), observer,
+                                          std::move(login));
+}
+
 ring::Task<image::Details> Build::find_image(const BuildStage& stage, WantedImage wanted) {
   const auto fits = [&](const image::Details& found) {
     const oci::Platform& offered = found.record.config.platform;
@@ -184,10 +192,8 @@ ring::Task<image::Details> Build::find_image(const BuildStage& stage, WantedImag
     if (!found && found.error().kind() != Kind::NotFound) co_await std::move(found);
   }
   const oci::Reference reference = co_await oci::parse_reference(wanted.name);
-  image::Images::Login login;
-  if (request_.login) login = co_await request_.login(reference);
-  const image::PullOutcome pulled = co_await engine_.images->pull(
-      reference, wanted.platform, stage.listener->pulls(), std::move(login));
+  const image::PullOutcome pulled =
+      co_await pull_image(reference, wanted.platform, stage.listener->pulls());
   image::Details details = co_await engine_.images->inspect(pulled.image.manifest.digest);
   if (!fits(details)) {
     stage.listener->text(cat(

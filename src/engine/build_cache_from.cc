@@ -9,11 +9,6 @@
 namespace nacelle::engine {
 namespace {
 
-struct Nobody final : image::Observer {
-  void layer(const image::Progress&) override {}
-  void say(std::string_view) override {}
-};
-
 // Whether the image begins so, and goes on.
 bool continues(const oci::ImageConfig& image, const oci::ImageConfig& beginning) {
   const auto begins = [](const auto& all, const auto& first) {
@@ -26,15 +21,13 @@ bool continues(const oci::ImageConfig& image, const oci::ImageConfig& beginning)
 }  // namespace
 
 ring::Task<> Build::find_cache_sources() {
-  Nobody nobody;
+  image::NobodyWatches nobody;
   for (const std::string& name : request_.cache_from) {
     auto found = co_await ring::as_result(engine_.images->inspect(name));
     if (!found && found.error().kind() == Kind::NotFound && request_.pulls_cache_from) {
       const oci::Reference reference = co_await oci::parse_reference(name);
-      image::Images::Login login;
-      if (request_.login) login = co_await request_.login(reference);
-      const auto pulled = co_await ring::as_result(
-          engine_.images->pull(reference, request_.platform, nobody, std::move(login)));
+      const auto pulled =
+          co_await ring::as_result(pull_image(reference, request_.platform, nobody));
       if (!pulled && pulled.error().kind() == Kind::Cancelled)
         co_await std::unexpected(pulled.error());
       if (pulled) found = co_await ring::as_result(engine_.images->inspect(name));

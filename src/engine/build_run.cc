@@ -196,7 +196,7 @@ CreateRequest Build::plan_container(const BuildStage& stage, const build::Run& r
   return request;
 }
 
-ring::Task<int> Build::follow(const BuildStage& stage, std::string id) {
+ring::Task<int> Build::run_to_end(std::string id, EntriesReader read) {
   Containers& containers = *engine_.containers;
   const auto waiting = co_await containers.wait(id, WaitCondition::NextExit);
   co_await containers.start(id);
@@ -206,39 +206,42 @@ ring::Task<int> Build::follow(const BuildStage& stage, std::string id) {
   for (;;) {
     const std::vector<logs::Entry> entries = co_await reader->next();
     if (entries.empty()) break;
-    for (const logs::Entry& entry : entries) stage.listener->output(entry.text);
-    co_await stage.listener->room();
+    co_await read(entries);
   }
   const WaitOutcome outcome = co_await waiting->outcome();
   co_return outcome.exit_code;
 }
 
-ring::Task<int> Build::run_apart(CreateRequest request, std::string* said) {
+namespace {
+
+ring::Task<> show_entries(StageListener& listener, const std::vector<logs::Entry>& entries) {
+  for (const logs::Entry& entry : entries) listener.output(entry.text);
+  co_await listener.room();
+}
+
+ring::Task<> keep_entries(std::string& said, const std::vector<logs::Entry>& entries) {
   constexpr size_t words_max = 4096;
+  for (const logs::Entry& entry : entries) {
+    if (said.size() < words_max) said += entry.text.substr(0, words_max - said.size());
+  }
+  co_return;
+}
+
+}  // namespace
+
+ring::Task<int> Build::run_apart(CreateRequest request, std::string* said) {
   request.host.annotations[step_annotation] = this_engine();
   request.config.healthcheck = no_health_check();
   auto image = std::make_shared<KnownImage>();
   image->details.record = image::Images::draft({}, {});
   image->root = co_await open_empty();
-  Containers& containers = *engine_.containers;
-  const Created created = co_await containers.state().create(std::move(request), image);
+  const Created created = co_await engine_.containers->state().create(std::move(request), image);
   StepContainer container(engine_, created.id);
-  const auto waiting = co_await containers.wait(created.id, WaitCondition::NextExit);
-  co_await containers.start(created.id);
-  logs::ReadOptions options;
-  options.follow = true;
-  const std::unique_ptr<logs::Reader> reader = co_await containers.logs(created.id, options);
-  for (;;) {
-    const std::vector<logs::Entry> entries = co_await reader->next();
-    if (entries.empty()) break;
-    for (const logs::Entry& entry : entries) {
-      if (said->size() < words_max) *said += entry.text.substr(0, words_max - said->size());
-    }
-  }
+  const int code = co_await run_to_end(
+      created.id, [said](const auto& entries) { return keep_entries(*said, entries); });
   while (said->ends_with('\n')) said->pop_back();
-  const WaitOutcome outcome = co_await waiting->outcome();
   co_await container.remove();
-  co_return outcome.exit_code;
+  co_return code;
 }
 
 ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest request,
@@ -259,7 +262,9 @@ ring::Task<> Build::run_container(BuildStage& stage, Step step, CreateRequest re
   const std::string short_id = created.id.substr(0, 12);
   stage.listener->text(platform_warning(stage.record.config.platform));
   stage.listener->text(cat(" ---> Running in ", short_id, '\n'));
-  const int code = co_await follow(stage, created.id);
+  StageListener& listener = *stage.listener;
+  const int code = co_await run_to_end(
+      created.id, [&](const auto& entries) { return show_entries(listener, entries); });
   if (code != 0) {
     stage.listener->command_failed(shown, code);
     co_await fail(Kind::Invalid, cat("The command '", shown, "' returned a non-zero code: ", code));

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,6 +25,7 @@
 #include "image/messages.h"
 #include "image/store.h"
 #include "image/worker.h"
+#include "logs/reader.h"
 #include "nacelle/fd.h"
 #include "nacelle/task.h"
 #include "ring/notice.h"
@@ -122,6 +124,9 @@ class Build {
     bool platform_counts = false;  // of one that is here
     bool pull = false;
   };
+  // As whom the request's login says.
+  ring::Task<image::PullOutcome> pull_image(oci::Reference name, oci::Platform platform,
+                                            image::Observer& observer);
   ring::Task<image::Details> find_image(const BuildStage& stage, WantedImage wanted);
   void add_stages();
   ring::Task<> run_stages();
@@ -275,7 +280,9 @@ class Build {
                                const std::vector<std::string>& words) const;
   ring::Task<> run_container(BuildStage& stage, Step step, CreateRequest request,
                              std::string shown);
-  ring::Task<int> follow(const BuildStage& stage, std::string id);
+  // Starts a container, hands on what it writes, and returns its exit code.
+  using EntriesReader = std::function<ring::Task<>(const std::vector<logs::Entry>&)>;
+  ring::Task<int> run_to_end(std::string id, EntriesReader read);
   // A container that is no step, on no image's files; what it says, as far as that is kept.
   ring::Task<int> run_apart(CreateRequest request, std::string* said);
   ring::Task<std::string> write_script(const std::string& text);

@@ -55,10 +55,4 @@ struct Images::State {
 // Everything an image is made of, for a lease.
 std::vector<Digest> all_digests(const ImageRecord& record);
 
-class NobodyWatches final : public Observer {
- public:
-  void layer(const Progress&) override {}
-  void say(std::string_view) override {}
-};
-
 }  // namespace nacelle::image

@@ -56,4 +56,10 @@ class Observer {
   ~Observer() = default;
 };
 
+class NobodyWatches final : public Observer {
+ public:
+  void layer(const Progress&) override {}
+  void say(std::string_view) override {}
+};
+
 }  // namespace nacelle::image
