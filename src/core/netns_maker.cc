@@ -311,7 +311,7 @@ Result<std::vector<Fd>> NetnsMaker::make(std::vector<Interface>& interfaces, boo
   std::vector<Fd> made = TRY(std::move(sockets));
   const Fd& descriptor = *made.insert(made.begin(), TRY(std::move(there)));
   uint32_t index = loopback_index;
-  WaysOut has;
+  Families has;
   for (Interface& each : interfaces) {
     TRY(connect(each, descriptor, socket, ++index, has).context([&] {
       return cat("interface ", each.name, " of network ", each.network);
@@ -324,10 +324,10 @@ Result<> NetnsMaker::add(const Fd& place, std::vector<Interface>& interfaces,
                          const std::vector<Interface>& rest) {
   NetlinkSocket inside = TRY(NetlinkSocket::open_in(place));
   const Fd there = TRY(inside.open_namespace());
-  WaysOut has;
+  Families has;
   for (const Interface& each : rest) {
-    has.v4 |= ways_out_of(each).v4;
-    has.v6 |= ways_out_of(each).v6;
+    has.v4 |= !each.internal && !each.address.empty();
+    has.v6 |= !each.internal && !each.address6.empty();
   }
   for (Interface& each : interfaces) {
     TRY(connect(each, there, inside, 0, has).context([&] {
@@ -348,11 +348,10 @@ Result<> NetnsMaker::remove(const Fd& place, const std::vector<Interface>& inter
     TRY(inside.change(NetlinkRequest(RTM_DELLINK, 0, link), "removing a link"));
   }
   TRY(forget(interfaces));
-  WaysOut has;
+  Families has;
   for (const Interface& each : rest) {
     for (const Leg& leg : TRY(legs_of(each))) {
-      bool& has_one = leg.is_v6() ? has.v6 : has.v4;
-      if (each.internal || std::exchange(has_one, true)) continue;
+      if (each.internal || std::exchange(has.of(leg.is_v6()), true)) continue;
       const uint32_t index = TRY(find_link(inside, each.name));
       TRY(add_route(inside, index, everything_beside(leg.address), &leg.gateway));
     }
@@ -413,13 +412,8 @@ Result<> NetnsMaker::allow_forwarding(const Interface& interface) {
   return {};
 }
 
-NetnsMaker::WaysOut NetnsMaker::ways_out_of(const Interface& interface) {
-  return {.v4 = !interface.internal && !interface.address.empty(),
-          .v6 = !interface.internal && !interface.address6.empty()};
-}
-
 Result<> NetnsMaker::connect(Interface& interface, const Fd& there, NetlinkSocket& inside,
-                             uint32_t index, WaysOut& has) {
+                             uint32_t index, Families& has) {
   const std::vector<Leg> legs = TRY(legs_of(interface));
   if (interface.name.empty() || interface.name.size() >= IFNAMSIZ) {
     return fail(Kind::Invalid, cat("interface name '", interface.name, "': 1 to 15 characters"));
@@ -466,9 +460,8 @@ Result<> NetnsMaker::connect(Interface& interface, const Fd& there, NetlinkSocke
     TRY(add_address(inside, index, leg.address, leg.prefix_len));
     TRY(add_route(inside, index, only(leg.gateway), nullptr));
     if (leg.is_v6()) TRY(add_neighbour(inside, index, leg.gateway, host_mac));
-    bool& has_one = leg.is_v6() ? has.v6 : has.v4;
     // The first interface that leads anywhere is the way out.
-    if (!interface.internal && !std::exchange(has_one, true)) {
+    if (!interface.internal && !std::exchange(has.of(leg.is_v6()), true)) {
       TRY(add_route(inside, index, everything_beside(leg.address), &leg.gateway));
     } else if (leg.prefix_len < bits_of(leg.address)) {
       // Who is in the same network is reached by it, and is told its address, whatever the way out

@@ -63,15 +63,14 @@ class NetnsMaker {
  private:
   NetnsMaker(Fd host, sys::NetlinkSocket netlink, Fd any_socket)
       : host_(std::move(host)), netlink_(std::move(netlink)), any_socket_(std::move(any_socket)) {}
-  // By family: an interface may lead out by one of them alone.
-  struct WaysOut {
+  struct Families {
     bool v4 = false, v6 = false;
+    bool& of(bool is_v6) { return is_v6 ? v6 : v4; }
   };
-  static WaysOut ways_out_of(const Interface& interface);
-  // `index`: of the new interface; 0: the kernel's choice. `has`: ways out there are already, and
-  // with it.
+  // `index`: of the new interface; 0: the kernel's choice. `has`: of which there is a way out
+  // already, and with it; an interface may be one of a single family.
   Result<> connect(Interface& interface, const Fd& there, sys::NetlinkSocket& inside,
-                   uint32_t index, WaysOut& has);
+                   uint32_t index, Families& has);
   Result<> watch(const Interface& interface, const sys::NetlinkMessage& host_end);
   Result<> set_ipv6(const Interface& interface, const std::string& host_name, const Fd& there);
   Result<> allow_forwarding(const Interface& interface);
@@ -80,7 +79,7 @@ class NetnsMaker {
   sys::NetlinkSocket netlink_;
   Fd any_socket_;  // for ioctl(2) on links of the host
   std::optional<bpf::Links> links_;
-  WaysOut forwards_;  // whether we have seen to it that the host does
+  Families forwards_;  // whether we have seen to it that the host does
 };
 
 // "02:42:" and the address, as Docker names its interfaces.
